@@ -1,0 +1,250 @@
+"""Filters on metadata: one small language for HTTP, the command line and both vector engines.
+
+As JSON: {"field": "year", "gte": 1990}, {"field": "category", "equals": "animals"}, {"field": "keywords", "any_of":
+["cat", "dog"]}, {"field": "creator", "exists": true}, and {"and": [...]}, {"or": [...]}, {"not": {...}} around them.
+On the command line also: category=animals, year>=1990, keywords=cat|dog, creator=*.
+
+A field that is a list (keywords) matches when one of its values does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from phosphene.errors import InvalidFilter
+from phosphene.types import Field, FieldKind
+
+Scalar = str | int | float | bool
+
+MAX_DEPTH = 8
+MAX_CONDITIONS = 256
+MAX_VALUES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Equals:
+    """The field has this value."""
+
+    field: str
+    value: Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """The field has one of these values."""
+
+    field: str
+    values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The field lies between bounds: numbers, or ISO 8601 dates."""
+
+    field: str
+    gte: float | str | None = None
+    gt: float | str | None = None
+    lte: float | str | None = None
+    lt: float | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """The field has a value that is not null and not an empty list."""
+
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All of them."""
+
+    parts: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """One of them at least."""
+
+    parts: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Not this."""
+
+    part: Filter
+
+
+Filter = Equals | AnyOf | Range | Exists | And | Or | Not
+
+_BOUNDS = ("gte", "gt", "lte", "lt")
+_GRAMMAR = 'write {"field": NAME, "equals" | "any_of" | "gte" | "gt" | "lte" | "lt" | "exists": …} or {"and" | "or" | "not": …}'
+
+
+def parse_filter(source: object, fields: Sequence[Field]) -> Filter:
+    """Read a filter from its JSON form and check it against the declared fields.
+
+    Raises InvalidFilter, which names the part that is wrong and the fields there are.
+    """
+    budget = [MAX_CONDITIONS]
+    return _parse(source, {field.name: field for field in fields}, 0, budget)
+
+
+def _parse(source: object, fields: Mapping[str, Field], depth: int, budget: list[int]) -> Filter:
+    if depth > MAX_DEPTH:
+        msg = f"filters nest at most {MAX_DEPTH} deep"
+        raise InvalidFilter(msg)
+    budget[0] -= 1
+    if budget[0] < 0:
+        msg = f"a filter has at most {MAX_CONDITIONS} conditions"
+        raise InvalidFilter(msg)
+    if not isinstance(source, Mapping):
+        msg = f"a filter is an object, not {_show(source)}: {_GRAMMAR}"
+        raise InvalidFilter(msg)
+    keys = set(source)
+    if keys == {"and"} or keys == {"or"}:
+        word = next(iter(keys))
+        parts = source[word]
+        if not isinstance(parts, Sequence) or isinstance(parts, str) or not parts:
+            msg = f'"{word}" takes a list of filters, not {_show(parts)}'
+            raise InvalidFilter(msg)
+        parsed = tuple(_parse(part, fields, depth + 1, budget) for part in parts)
+        return And(parsed) if word == "and" else Or(parsed)
+    if keys == {"not"}:
+        return Not(_parse(source["not"], fields, depth + 1, budget))
+    return _parse_condition(source, fields)
+
+
+def _parse_condition(source: Mapping[str, object], fields: Mapping[str, Field]) -> Filter:
+    name = source.get("field")
+    if not isinstance(name, str):
+        msg = f"{_show(dict(source))} is not a filter: {_GRAMMAR}"
+        raise InvalidFilter(msg)
+    field = _declared(name, fields)
+    operators = {key: value for key, value in source.items() if key != "field"}
+    names = set(operators)
+    if names == {"equals"}:
+        return Equals(name, _scalar(operators["equals"], field))
+    if names == {"any_of"}:
+        values = operators["any_of"]
+        if not isinstance(values, list) or not 0 < len(values) <= MAX_VALUES:
+            msg = f'"any_of" takes a list of 1 to {MAX_VALUES} values, not {_show(values)}'
+            raise InvalidFilter(msg)
+        return AnyOf(name, tuple(_scalar(value, field) for value in values))
+    if names == {"exists"} and isinstance(operators["exists"], bool):
+        return Exists(name) if operators["exists"] else Not(Exists(name))
+    if names and names <= set(_BOUNDS):
+        return Range(name, **{key: _bound(value, field) for key, value in operators.items()})
+    msg = f"the condition on {name!r} has {sorted(names) or 'no operator'}: {_GRAMMAR}"
+    raise InvalidFilter(msg)
+
+
+def _declared(name: str, fields: Mapping[str, Field]) -> Field:
+    if name in fields:
+        return fields[name]
+    near = difflib.get_close_matches(name, fields, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    msg = f"no field {name!r}{hint} Fields: {', '.join(sorted(fields))}"
+    raise InvalidFilter(msg)
+
+
+def _scalar(value: object, field: Field) -> Scalar:
+    kind = field.kind
+    if kind is FieldKind.TEXT:
+        msg = f'{field.name!r} is free text: it can be filtered by "exists" only; search for its words instead'
+        raise InvalidFilter(msg)
+    if kind is FieldKind.BOOL and isinstance(value, bool):
+        return value
+    if kind is FieldKind.KEYWORD and isinstance(value, str):
+        return value
+    if kind is FieldKind.INTEGER and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if kind is FieldKind.FLOAT or kind is FieldKind.DATETIME:
+        msg = f"{field.name!r} holds {kind} values: ask for a range (gte, gt, lte, lt) instead of {_show(value)}"
+        raise InvalidFilter(msg)
+    msg = f"{field.name!r} holds {kind} values, not {_show(value)}"
+    raise InvalidFilter(msg)
+
+
+def _bound(value: object, field: Field) -> float | str:
+    if field.kind in (FieldKind.INTEGER, FieldKind.FLOAT):
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf"):
+            return value
+    elif field.kind is FieldKind.DATETIME:
+        if isinstance(value, str):
+            return _datetime(value, field)
+    else:
+        msg = f"{field.name!r} holds {field.kind} values, which have no order: use equals or any_of"
+        raise InvalidFilter(msg)
+    msg = f"{field.name!r} holds {field.kind} values, not {_show(value)}"
+    raise InvalidFilter(msg)
+
+
+def _datetime(value: str, field: Field) -> str:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError as error:
+        msg = f"{field.name!r} holds dates like 2024-05-17 or 2024-05-17T12:00:00Z, not {value!r}"
+        raise InvalidFilter(msg) from error
+    return value
+
+
+def _show(value: object) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+_TERM = re.compile(r"(?P<field>[a-z][a-z0-9_]*)\s*(?P<operator>!=|>=|<=|=|>|<)\s*(?P<value>.*)", re.DOTALL)
+_OPERATOR_OF = {">=": "gte", ">": "gt", "<=": "lte", "<": "lt"}
+
+
+def parse_terms(terms: Sequence[str], fields: Sequence[Field]) -> Filter | None:
+    """Read command-line filters (`year>=1990`, `keywords=cat|dog`, `creator=*`, or JSON); all of them must hold."""
+    if not terms:
+        return None
+    return parse_filter({"and": [_term_source(term, fields) for term in terms]}, fields)
+
+
+def _term_source(term: str, fields: Sequence[Field]) -> object:
+    if term.lstrip().startswith("{"):
+        try:
+            return json.loads(term)
+        except ValueError as error:
+            msg = f"--filter {term!r} is not JSON: {error}"
+            raise InvalidFilter(msg) from error
+    match = _TERM.fullmatch(term.strip())
+    if match is None:
+        msg = f"--filter {term!r} is not understood: write year>=1990, category=animals, keywords=cat|dog, creator=*"
+        raise InvalidFilter(msg)
+    name, operator, value = match["field"], match["operator"], match["value"].strip()
+    by_name = {field.name: field for field in fields}
+    field = _declared(name, by_name)
+    if operator in _OPERATOR_OF:
+        return {"field": name, _OPERATOR_OF[operator]: _typed(value, field)}
+    if value == "*":
+        source: object = {"field": name, "exists": True}
+    elif "|" in value:
+        source = {"field": name, "any_of": [_typed(part.strip(), field) for part in value.split("|")]}
+    else:
+        source = {"field": name, "equals": _typed(value, field)}
+    return {"not": source} if operator == "!=" else source
+
+
+def _typed(text: str, field: Field) -> object:
+    try:
+        if field.kind is FieldKind.INTEGER:
+            return int(text)
+        if field.kind is FieldKind.FLOAT:
+            return float(text)
+    except ValueError as error:
+        msg = f"{field.name!r} holds {field.kind} values, not {text!r}"
+        raise InvalidFilter(msg) from error
+    if field.kind is FieldKind.BOOL and text.lower() in ("true", "false", "yes", "no", "1", "0"):
+        return text.lower() in ("true", "yes", "1")
+    return text

@@ -1,0 +1,108 @@
+"""All settings, from PHOSPHENE_* in the environment or .env. What is unset means embedded."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from phosphene.errors import InvalidSettings
+
+PREFIX = "PHOSPHENE_"
+
+
+def _split(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+CommaSeparated = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(BaseSettings):
+    """Frozen; made once at the edge by `load_settings` and handed down."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", frozen=True, extra="ignore")
+
+    data: Path = Field(default=Path("phosphene-data"), description="embedded data folder")
+    model: str = Field(default="starter", description="open_clip name/tag, a path, hf-hub:…, or starter")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:N or mps")
+    threads: int | None = Field(default=None, ge=1, description="torch threads; unset: torch's own choice")
+
+    database_url: SecretStr | None = Field(
+        default=None, description="postgresql+psycopg://…; unset: SQLite in the data folder"
+    )
+    qdrant_url: str | None = Field(default=None, description="http://host:6333; unset: the engine in this process")
+    qdrant_api_key: SecretStr | None = None
+    qdrant_grpc_port: int | None = Field(default=None, description="set: points travel over gRPC")
+    blob_url: str | None = Field(default=None, description="s3://bucket/prefix or any fsspec URL; unset: a folder")
+    broker_url: SecretStr | None = Field(
+        default=None, description="amqp://… or redis://…; unset: a thread in this process"
+    )
+
+    index_profile: Literal["flat", "graph"] = Field(
+        default="flat", description="embedded index: flat up to about 300,000 vectors"
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    api_keys: CommaSeparated = Field(default=(), description="tenant:secret, comma separated; needed beyond loopback")
+
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    max_picture_bytes: int = Field(default=64 * 2**20, ge=1)
+    max_body_bytes: int = Field(default=96 * 2**20, ge=1)
+    decode_processes: int | None = Field(default=None, ge=1, description="unset: one for each core, at most 8")
+    decode_timeout_s: float = Field(default=30.0, gt=0)
+    decode_memory_bytes: int = Field(default=2 * 2**30, ge=256 * 2**20, description="address space of one decoder")
+    fetch_urls: bool = Field(default=False, description="allow pictures to be fetched from public http(s) addresses")
+
+    batch_size: int = Field(default=64, ge=1, le=1024, description="pictures in one forward pass and one task")
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Self:
+        shared = {"broker_url": self.broker_url, "database_url": self.database_url, "qdrant_url": self.qdrant_url}
+        if self.broker_url is not None:
+            missing = [PREFIX + name.upper() for name, value in shared.items() if value is None]
+            if missing:
+                msg = f"PHOSPHENE_BROKER_URL sends work to other processes, which can't share embedded stores: set {', '.join(missing)} too"
+                raise ValueError(msg)
+        if self.qdrant_api_key is not None and self.qdrant_url is None:
+            msg = "PHOSPHENE_QDRANT_API_KEY is set but PHOSPHENE_QDRANT_URL is not"
+            raise ValueError(msg)
+        for key in self.api_keys:
+            tenant, colon, secret = key.get_secret_value().partition(":")
+            if not (tenant and colon and len(secret) >= 16):
+                msg = "PHOSPHENE_API_KEYS holds tenant:secret pairs with secrets of at least 16 characters"
+                raise ValueError(msg)
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether any store lives in the data folder, which then belongs to one process."""
+        return self.database_url is None or self.qdrant_url is None
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment and .env. Raises InvalidSettings with one line for each wrong value."""
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            name = PREFIX + str(problem["loc"][0]).upper() + ": " if problem["loc"] else ""
+            lines.append(name + problem["msg"].removeprefix("Value error, "))
+        raise InvalidSettings("; ".join(lines)) from error
+
+
+def unknown_names() -> list[str]:
+    """Name the PHOSPHENE_* variables that no setting reads, each with what was perhaps meant."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    hints = []
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hints.append(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+    return hints

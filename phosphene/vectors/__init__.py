@@ -1,0 +1,1 @@
+"""Vector indexes: the protocol, and one file for each engine behind it."""

@@ -1,0 +1,92 @@
+"""What a vector index can do. Batches are the primitive; one index holds one space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from phosphene.filters import Filter
+from phosphene.types import Field, Float32, PointId, Space, UnitEmbeddings
+
+PayloadValue = str | int | float | list[str] | None  # bools are stored as 0 and 1
+Payload = Mapping[str, PayloadValue]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VectorQuery:
+    """One nearest-neighbour question. `vector` is (d,) float32 of length 1."""
+
+    vector: Float32
+    limit: int
+    filter: Filter | None = None
+    exact: bool = False  # compare with every vector at full precision
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPoint:
+    """One answer: score is the cosine, -1..1."""
+
+    id: PointId
+    score: float
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """A point as `scroll` lists it."""
+
+    id: PointId
+    payload: Payload
+
+
+class VectorIndex(Protocol):
+    """The points of one space.
+
+    Every write is durable when the call returns. Every method may raise Unavailable (try again) and DamagedData.
+    """
+
+    @property
+    def space(self) -> Space:
+        """The space of all vectors in here."""
+        ...
+
+    def declare(self, fields: Sequence[Field]) -> None:
+        """Make the payload indexes that filters on these fields need: idempotent, best before the first point."""
+        ...
+
+    def upsert(self, ids: Sequence[PointId], embeddings: UnitEmbeddings, payloads: Sequence[Payload]) -> None:
+        """Write points, replacing those of the same id. Raises SpaceMismatch and InvalidInput before any write."""
+        ...
+
+    def set_payloads(self, ids: Sequence[PointId], payloads: Sequence[Payload]) -> None:
+        """Replace whole payloads of points that exist; an unknown id is ignored."""
+        ...
+
+    def delete(self, ids: Sequence[PointId]) -> None:
+        """Remove points; an unknown id is ignored."""
+        ...
+
+    def query(self, queries: Sequence[VectorQuery]) -> list[list[ScoredPoint]]:
+        """Answer each query with its nearest points, best first, ties by id."""
+        ...
+
+    def vectors(self, ids: Sequence[PointId]) -> dict[PointId, Float32]:
+        """Return the unit vectors, each (d,) float32, of those ids that exist."""
+        ...
+
+    def scroll(self, *, after: PointId | None, limit: int) -> list[StoredPoint]:
+        """List points in the order of their ids, those greater than `after`."""
+        ...
+
+    def count(self, filter: Filter | None = None) -> int:  # noqa: A002  the field's word for it
+        """Count points exactly."""
+        ...
+
+    def drop(self) -> None:
+        """Delete the index and all in it."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
