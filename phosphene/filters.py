@@ -84,7 +84,10 @@ class Not:
 Filter = Equals | AnyOf | Range | Exists | And | Or | Not
 
 _BOUNDS = ("gte", "gt", "lte", "lt")
-_GRAMMAR = 'write {"field": NAME, "equals" | "any_of" | "gte" | "gt" | "lte" | "lt" | "exists": …} or {"and" | "or" | "not": …}'
+_GRAMMAR = (
+    'write {"field": NAME, "equals" | "any_of" | "gte" | "gt" | "lte" | "lt" | "exists": …} '
+    'or {"and" | "or" | "not": …}'
+)
 
 
 def parse_filter(source: object, fields: Sequence[Field]) -> Filter:
@@ -108,7 +111,7 @@ def _parse(source: object, fields: Mapping[str, Field], depth: int, budget: list
         msg = f"a filter is an object, not {_show(source)}: {_GRAMMAR}"
         raise InvalidFilter(msg)
     keys = set(source)
-    if keys == {"and"} or keys == {"or"}:
+    if keys in ({"and"}, {"or"}):
         word = next(iter(keys))
         parts = source[word]
         if not isinstance(parts, Sequence) or isinstance(parts, str) or not parts:

@@ -67,7 +67,10 @@ class Settings(BaseSettings):
         if self.broker_url is not None:
             missing = [PREFIX + name.upper() for name, value in shared.items() if value is None]
             if missing:
-                msg = f"PHOSPHENE_BROKER_URL sends work to other processes, which can't share embedded stores: set {', '.join(missing)} too"
+                msg = (
+                    "PHOSPHENE_BROKER_URL sends work to other processes, which can't share embedded stores: "
+                    f"set {', '.join(missing)} too"
+                )
                 raise ValueError(msg)
         if self.qdrant_api_key is not None and self.qdrant_url is None:
             msg = "PHOSPHENE_QDRANT_API_KEY is set but PHOSPHENE_QDRANT_URL is not"

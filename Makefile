@@ -1,0 +1,49 @@
+# Everything a newcomer or a release needs; `make help` lists it.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+.PHONY: help install demo test check format bench system-packages clean
+.DEFAULT_GOAL := help
+
+help:  ## list these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+install: $(VENV)/.installed  ## virtual environment with Phosphene in it
+
+demo: install  ## search a stock catalogue in the browser
+	@$(BIN)/phosphene demo
+
+test: $(VENV)/.installed-dev system-packages  ## every test
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.installed-dev  ## lint, format, types, import contracts, unused dependencies
+	@bash tools/check.sh $(BIN)
+
+format: $(VENV)/.installed-dev  ## rewrite the code in the house format
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+
+bench: $(VENV)/.installed-dev  ## print every figure that README quotes
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+system-packages:
+	@bash tools/system_packages.sh
+
+$(BIN)/python:
+	@bash tools/make_venv.sh "$(PYTHON)" "$(VENV)"
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,s3]'
+	@touch $@ $(VENV)/.installed
+
+clean:  ## remove the virtual environment and what tools left behind
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

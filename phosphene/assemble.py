@@ -1,0 +1,161 @@
+"""Settings -> Engine: the only place that chooses an implementation."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from phosphene.blobs import BlobStore
+from phosphene.catalog.catalog import Catalog
+from phosphene.decoding import DecoderPool
+from phosphene.encoders import Encoder, load_encoder
+from phosphene.holder import HeldFolder
+from phosphene.images import Limits
+from phosphene.jobs import CeleryJobs, JobName, Jobs, LocalJobs
+from phosphene.settings import Settings
+from phosphene.text_embedding import TextEmbedder
+from phosphene.types import SYSTEM_FIELDS, Field, Space, TenantId
+from phosphene.vectors.base import VectorIndex
+
+LOCAL_JOBS_CAPACITY = 64
+
+
+class Engine:
+    """All that answering and ingesting needs, made from one Settings.
+
+    Encoder, index and decoders are made on first use, since a command that only reads rows needs none of them and a
+    model takes seconds to load. `warm` makes them at once. Thread-safe.
+    """
+
+    def __init__(self, settings: Settings, *, catalog: Catalog, blobs: BlobStore, held: HeldFolder | None) -> None:
+        self.settings = settings
+        self.catalog = catalog
+        self.blobs = blobs
+        self.held = held
+        self.limits = Limits(max_pixels=settings.max_pixels, max_bytes=settings.max_picture_bytes)
+        self._lock = threading.RLock()
+        self._encoder: Encoder | None = None
+        self._index: VectorIndex | None = None
+        self._texts: TextEmbedder | None = None
+        self._decoders: DecoderPool | None = None
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model that pictures and texts are embedded with. Raises ModelError."""
+        with self._lock:
+            if self._encoder is None:
+                settings = self.settings
+                self._encoder = load_encoder(
+                    settings.model, device=settings.device, threads=settings.threads, batch_size=settings.batch_size
+                )
+                self.catalog.record_space(self._encoder.space)
+            return self._encoder
+
+    @property
+    def index(self) -> VectorIndex:
+        """The vectors of the encoder's space."""
+        with self._lock:
+            if self._index is None:
+                index = _open_index(self.settings, self.encoder.space)
+                index.declare([*SYSTEM_FIELDS, *self.catalog.all_fields()])
+                self._index = index
+            return self._index
+
+    @property
+    def texts(self) -> TextEmbedder:
+        """Texts to embeddings: cached, and batched over concurrent callers."""
+        with self._lock:
+            if self._texts is None:
+                self._texts = TextEmbedder(self.encoder)
+            return self._texts
+
+    @property
+    def decoders(self) -> DecoderPool:
+        """Processes that turn bytes into pixels."""
+        with self._lock:
+            if self._decoders is None:
+                settings = self.settings
+                self._decoders = DecoderPool(
+                    processes=settings.decode_processes,
+                    limits=self.limits,
+                    timeout_s=settings.decode_timeout_s,
+                    memory_bytes=settings.decode_memory_bytes,
+                )
+            return self._decoders
+
+    def warm(self) -> None:
+        """Load everything that the first query would otherwise wait for."""
+        self.texts.embed("warm up")
+        _ = self.index, self.decoders
+
+    def fields(self, tenant: TenantId) -> list[Field]:
+        """Every field that a tenant's filters may name."""
+        return [*SYSTEM_FIELDS, *self.catalog.fields(tenant)]
+
+    def declare_fields(self, tenant: TenantId, fields: Sequence[Field]) -> None:
+        """Add metadata fields: to the catalogue, and as payload indexes. Raises InvalidInput where kinds differ."""
+        if fields:
+            declared = self.catalog.declare_fields(tenant, fields)
+            self.index.declare(declared)
+
+    def close(self) -> None:
+        """Let go of everything, stores last."""
+        with self._lock, contextlib.ExitStack() as closing:
+            if self.held is not None:
+                closing.callback(self.held.release)
+            closing.callback(self.catalog.close)
+            for part in (self._index, self._texts, self._decoders):
+                if part is not None:
+                    closing.callback(part.close)
+            self._index = self._texts = self._decoders = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_engine(settings: Settings, *, command: str) -> Engine:
+    """Open the stores that the settings name; `command` is told to whoever finds the data folder held.
+
+    Raises DataFolderInUse, Unavailable (a store doesn't answer), InvalidSettings.
+    """
+    held = HeldFolder.take(settings.data, command=command) if settings.embedded else None
+    try:
+        blobs = BlobStore.at(settings.blob_url or str(settings.data / "blobs"))
+        return Engine(settings, catalog=_open_catalog(settings), blobs=blobs, held=held)
+    except BaseException:
+        if held is not None:
+            held.release()
+        raise
+
+
+def open_jobs(settings: Settings, handlers: Mapping[JobName, Callable[..., None]]) -> Jobs:
+    """Jobs go to Celery where a broker is set, to a thread of this process else."""
+    if settings.broker_url is not None:
+        return CeleryJobs(settings.broker_url.get_secret_value())
+    return LocalJobs(handlers, capacity=LOCAL_JOBS_CAPACITY)
+
+
+def _open_catalog(settings: Settings) -> Catalog:
+    if settings.database_url is not None:
+        return Catalog.at(settings.database_url.get_secret_value(), migrate=False)
+    return Catalog.at(f"sqlite:///{(settings.data / 'catalog.sqlite').absolute()}", migrate=True)
+
+
+def _open_index(settings: Settings, space: Space) -> VectorIndex:
+    if settings.qdrant_url is None:
+        from phosphene.vectors.edge import EdgeIndex
+
+        return EdgeIndex.open(Path(settings.data) / "vectors" / space.id, space, profile=settings.index_profile)
+    from phosphene.vectors.server import ServerIndex
+
+    api_key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
+    return ServerIndex.open(settings.qdrant_url, space, api_key=api_key, grpc_port=settings.qdrant_grpc_port)

@@ -1,0 +1,33 @@
+"""The `phosphene` command. Exit status: 0 done, 1 it failed, 2 it was asked for wrongly."""
+
+from __future__ import annotations
+
+import sys
+
+from phosphene.errors import InvalidInput, PhospheneError
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one line on stderr."""
+    from phosphene.cli.app import app
+
+    try:
+        app()
+    except InvalidInput as error:
+        _fail(error, status=2)
+    except PhospheneError as error:
+        _fail(error, status=1)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)  # noqa: T201  a command line prints
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing is wrong, and nothing more can be said.
+        sys.stderr.close()
+        raise SystemExit(0) from None
+
+
+def _fail(error: PhospheneError, *, status: int) -> None:
+    print(f"phosphene: {error}", file=sys.stderr)  # noqa: T201  a command line prints
+    raise SystemExit(status) from error

@@ -1,0 +1,124 @@
+"""`phosphene doctor`: what this machine and these settings can do, one line for each thing looked at."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from phosphene import __version__
+from phosphene.errors import PhospheneError
+from phosphene.holder import current_holder
+from phosphene.settings import Settings, unknown_names
+
+LOW_DISK_BYTES = 2 * 2**30
+
+
+class Verdict(StrEnum):
+    """How a check went; only `fail` makes the command fail."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    subject: str
+    verdict: Verdict
+    detail: str
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at settings, disk, model and stores; a check that fails does not hide the next."""
+    yield Finding("phosphene", Verdict.OK, f"{__version__} on Python {sys.version.split()[0]}, {os.cpu_count()} cores")
+    for hint in unknown_names():
+        yield Finding("settings", Verdict.WARN, hint)
+    yield from _data_folder(settings)
+    yield _try("device", lambda: _device(settings))
+    yield _try("model", lambda: _model(settings))
+    if settings.embedded and current_holder(settings.data) is not None:
+        return  # the stores are open in the other process; `phosphene doctor --server` asks it
+    for subject, check in _stores(settings):
+        yield _try(subject, check)
+
+
+def _data_folder(settings: Settings) -> Iterator[Finding]:
+    if not settings.embedded:
+        return
+    folder = settings.data.absolute()
+    holder = current_holder(folder)
+    if holder is not None:
+        where = f", which serves at {holder.url}" if holder.url else ""
+        yield Finding("data folder", Verdict.OK, f"{folder}, held by `{holder.command}` (pid {holder.pid}){where}")
+    else:
+        yield Finding("data folder", Verdict.OK, f"{folder}{'' if folder.exists() else ' (made on first use)'}")
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not os.access(existing, os.W_OK):
+        yield Finding("data folder", Verdict.FAIL, f"{existing} can't be written; set PHOSPHENE_DATA to another folder")
+    free = shutil.disk_usage(existing).free
+    verdict = Verdict.WARN if free < LOW_DISK_BYTES else Verdict.OK
+    yield Finding("disk", verdict, f"{free / 2**30:.1f} GiB free")
+
+
+def _device(settings: Settings) -> str:
+    from phosphene.encoders import choose_device
+
+    return choose_device(settings.device)
+
+
+def _model(settings: Settings) -> str:
+    from phosphene.encoders import load_encoder
+
+    space = load_encoder(settings.model, device=settings.device, threads=settings.threads).space
+    return f"{settings.model}: {space.dimension} dimensions, pictures at {space.pixels.size} px, space {space.id}"
+
+
+def _stores(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
+    yield "catalogue and blobs", lambda: _open_stores(settings)
+    if settings.qdrant_url is not None:
+        yield "vectors", lambda: _open_vectors(settings)
+    if settings.broker_url is not None:
+        url = settings.broker_url.get_secret_value()
+        yield "broker", lambda: _ping_broker(url)
+    if settings.blob_url is not None and settings.blob_url.startswith("s3:"):
+        yield "s3", lambda: "s3fs is installed" if importlib.util.find_spec("s3fs") else "pip install 'phosphene[s3]'"
+
+
+def _open_stores(settings: Settings) -> str:
+    from phosphene.assemble import open_engine
+    from phosphene.types import DEFAULT_TENANT
+
+    with open_engine(settings, command="phosphene doctor") as engine:
+        assets = engine.catalog.count_assets(DEFAULT_TENANT)
+        key = "doctor/probe"
+        engine.blobs.put(key, b"probe")
+        engine.blobs.delete(key)
+    return f"{assets} assets; blobs can be written"
+
+
+def _open_vectors(settings: Settings) -> str:
+    from phosphene.assemble import open_engine
+
+    with open_engine(settings, command="phosphene doctor") as engine:
+        return f"{engine.index.count()} vectors in {engine.index.space.id}"
+
+
+def _ping_broker(url: str) -> str:
+    from phosphene.jobs import CeleryJobs
+
+    CeleryJobs(url).ping()
+    return "answers"
+
+
+def _try(subject: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject, Verdict.OK, check())
+    except PhospheneError as error:
+        return Finding(subject, Verdict.FAIL, str(error))
