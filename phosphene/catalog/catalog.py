@@ -1,0 +1,281 @@
+"""The catalogue: every method is one transaction, durable when it returns.
+
+Any method may raise Unavailable (the database does not answer, is full, is contended: try again) and DamagedData.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from phosphene.catalog import assets, ingests, spaces, work
+from phosphene.catalog.database import Database
+from phosphene.catalog.migrate import check_schema, upgrade
+from phosphene.catalog.records import (
+    Asset,
+    AssetState,
+    Description,
+    Ingest,
+    IngestCounts,
+    IngestState,
+    Location,
+    NewAsset,
+    Quarantined,
+    Registered,
+    SpaceRecord,
+    WorkItem,
+    storable,
+    storable_metadata,
+)
+from phosphene.errors import PictureFault
+from phosphene.types import AssetId, Field, IngestId, Metadata, Space, SpaceId, TenantId
+
+
+class _Unset:
+    """Stands for an argument that was not given, where None means something."""
+
+
+UNSET: Final = _Unset()
+
+
+class Catalog:
+    """The SQL database with all that is known about pictures; safe to use from many threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def at(cls, url: str, *, migrate: bool) -> Catalog:
+        """Open the catalogue at a database URL or, for SQLite, at a path; `migrate`: bring its schema up to date.
+
+        Raises Unavailable with one line: wrong password, dead server, schema missing or of another version.
+        """
+        database = Database(url)
+        try:
+            if migrate:
+                upgrade(database)
+            else:
+                check_schema(database)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database)
+
+    @property
+    def name(self) -> str:
+        """The database URL without its password."""
+        return self._database.name
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._database.close()
+
+    def ping(self) -> None:
+        """Ask for a sign of life. Raises Unavailable."""
+        with self._database.reading() as connection:
+            connection.exec_driver_sql("SELECT 1")
+
+    # --- spaces and fields
+
+    def fields(self, tenant: TenantId) -> list[Field]:
+        """List the declared metadata fields of a tenant, by name; SYSTEM_FIELDS are not among them."""
+        with self._database.reading() as connection:
+            return spaces.fields(connection, tenant)
+
+    def declare_fields(self, tenant: TenantId, fields: Sequence[Field]) -> list[Field]:
+        """Add fields and give all of them.
+
+        Raises InvalidInput, and adds none, for a reserved name or one that is declared as another kind.
+        """
+        with self._database.writing() as connection:
+            return spaces.declare_fields(connection, tenant, fields)
+
+    def record_space(self, space: Space) -> None:
+        """Note a space; pictures can be registered for it from then on."""
+        with self._database.writing() as connection:
+            spaces.record_space(connection, space)
+
+    def spaces(self) -> list[SpaceRecord]:
+        """List all spaces, the oldest first, with how many pictures each holds."""
+        with self._database.reading() as connection:
+            return spaces.spaces(connection)
+
+    # --- ingests
+
+    def start_ingest(self, tenant: TenantId, sources: Sequence[str]) -> IngestId:
+        """Begin an ingest; it is RUNNING."""
+        with self._database.writing() as connection:
+            return ingests.start(connection, tenant, sources)
+
+    def finish_ingest(self, ingest: IngestId, state: IngestState, error: str | None = None) -> None:
+        """Close an ingest, or open it again with RUNNING. Raises NotFound."""
+        with self._database.writing() as connection:
+            ingests.finish(connection, ingest, state, error)
+
+    def interrupt_ingests(self, *, idle_s: float) -> list[IngestId]:
+        """Mark as INTERRUPTED those ingests that say they run but have not moved for `idle_s` seconds."""
+        with self._database.writing() as connection:
+            return ingests.interrupt(connection, idle_s)
+
+    def ingest(self, tenant: TenantId, ingest: IngestId) -> Ingest:
+        """Fetch an ingest with its counts. Raises NotFound."""
+        with self._database.reading() as connection:
+            return ingests.one(connection, tenant, ingest)
+
+    def ingests(self, tenant: TenantId, limit: int) -> list[Ingest]:
+        """List ingests, the latest first."""
+        with self._database.reading() as connection:
+            return ingests.latest(connection, tenant, limit)
+
+    def quarantine(self, ingest: IngestId | None, tenant: TenantId, entries: Sequence[Quarantined]) -> None:
+        """List files that can't be used, and count them in the ingest."""
+        with self._database.writing() as connection:
+            ingests.quarantine(connection, ingest, tenant, entries)
+
+    def quarantined(
+        self, tenant: TenantId, ingest: IngestId | None, *, after: int | None, limit: int
+    ) -> list[Quarantined]:
+        """List what one ingest found unusable or, without one, what is unusable now: each file once.
+
+        `after` is the id of the last entry of the page before.
+        """
+        with self._database.reading() as connection:
+            return ingests.quarantined(connection, tenant, ingest, after, limit)
+
+    def note_unchanged(self, ingest: IngestId, count: int) -> None:
+        """Count files that were known and left alone."""
+        with self._database.writing() as connection:
+            ingests.add_counts(connection, ingest, IngestCounts(unchanged=count))
+
+    # --- pictures in
+
+    def locations(self, tenant: TenantId, uris: Sequence[str]) -> dict[str, Location]:
+        """Find those uris that are known: a second run skips them."""
+        with self._database.reading() as connection:
+            return assets.locations(connection, tenant, uris)
+
+    def register(
+        self, ingest: IngestId | None, tenant: TenantId, space_id: SpaceId, items: Sequence[NewAsset]
+    ) -> list[Registered]:
+        """Write pictures, places, work entries and counts; answer in the order of the items.
+
+        The same bytes again are the same asset: only places, title and metadata change. A place that is known for the
+        asset replaces what it said before. A new place with metadata replaces them too; one without leaves them alone.
+        What a user edited stays until the source says something else than it did. Raises InvalidInput where the space
+        was not recorded.
+        """
+        with self._database.writing() as connection:
+            return assets.register(connection, ingest, tenant, space_id, items)
+
+    def describe(
+        self, ingest: IngestId | None, tenant: TenantId, space_id: SpaceId, items: Sequence[Description]
+    ) -> dict[str, Registered]:
+        """Change title and metadata of known places without reading their bytes again; unknown uris are left out."""
+        with self._database.writing() as connection:
+            return assets.describe(connection, ingest, tenant, space_id, items)
+
+    # --- work
+
+    def lease_work(
+        self,
+        space_id: SpaceId,
+        *,
+        owner: str,
+        limit: int,
+        lease_s: float,
+        asset_ids: Sequence[AssetId] | None = None,
+    ) -> list[WorkItem]:
+        """Take work that nobody holds, the oldest first, for `lease_s` seconds; each lease counts as an attempt."""
+        with self._database.writing() as connection:
+            return work.lease(connection, space_id, owner=owner, limit=limit, lease_s=lease_s, asset_ids=asset_ids)
+
+    def mark_indexed(self, space_id: SpaceId, embedded: Sequence[tuple[AssetId, float]]) -> list[AssetId]:
+        """Note that pictures are in the index, with the norms of their raw embeddings; their work is done.
+
+        Gives those that were deleted meanwhile: their points must be removed again.
+        """
+        with self._database.writing() as connection:
+            return work.mark_indexed(connection, space_id, embedded)
+
+    def fail_work(
+        self,
+        space_id: SpaceId,
+        asset_id: AssetId,
+        fault: PictureFault,
+        reason: str,
+        *,
+        final: bool,
+        retry_in_s: float = 0.0,
+    ) -> None:
+        """Note a failure: tried again after `retry_in_s`, or, when final, given up and its places quarantined."""
+        with self._database.writing() as connection:
+            work.fail(connection, space_id, asset_id, fault, reason, final=final, retry_in_s=retry_in_s)
+
+    def release_work(self, space_id: SpaceId, asset_ids: Sequence[AssetId]) -> None:
+        """Give leased work back; the attempt does not count."""
+        with self._database.writing() as connection:
+            work.release(connection, space_id, asset_ids)
+
+    def pending_work(self, space_id: SpaceId) -> int:
+        """Count pictures that wait for their embedding, leased ones included."""
+        with self._database.reading() as connection:
+            return work.pending(connection, space_id)
+
+    def queue_for(self, space_id: SpaceId, asset_ids: Sequence[AssetId]) -> int:
+        """Have pictures embedded again, as though they never had been; gives how many of them exist."""
+        with self._database.writing() as connection:
+            return work.queue_for(connection, space_id, asset_ids)
+
+    def embedded(self, space_id: SpaceId, ids: Sequence[AssetId]) -> dict[AssetId, float]:
+        """Give the norms of those pictures that are in the index of a space."""
+        with self._database.reading() as connection:
+            return {AssetId(id_): norm for id_, norm in work.embedded(connection, space_id, ids).items()}
+
+    # --- pictures out
+
+    def asset(self, tenant: TenantId, id: AssetId) -> Asset:  # noqa: A002  the field's word for it
+        """Fetch one picture. Raises NotFound."""
+        with self._database.reading() as connection:
+            return assets.asset(connection, tenant, id)
+
+    def assets(self, tenant: TenantId, ids: Sequence[AssetId]) -> dict[AssetId, Asset]:
+        """Fetch those pictures of a tenant that exist, with one indexed select."""
+        with self._database.reading() as connection:
+            return assets.assets(connection, tenant, ids)
+
+    def update_asset(
+        self,
+        tenant: TenantId,
+        id: AssetId,  # noqa: A002  as above
+        *,
+        title: str | _Unset | None = UNSET,
+        metadata: Metadata | _Unset = UNSET,
+    ) -> Asset:
+        """Set title, metadata (as a whole), or both. Raises NotFound."""
+        changes: dict[str, Any] = {}
+        if not isinstance(title, _Unset):
+            changes["title"] = None if title is None else storable(title)
+        if not isinstance(metadata, _Unset):
+            changes["metadata"] = storable_metadata(metadata)
+        with self._database.writing() as connection:
+            return assets.change(connection, tenant, id, changes)
+
+    def delete_asset(self, tenant: TenantId, id: AssetId) -> Asset:  # noqa: A002  as above
+        """Delete a picture with its places, work and embeddings; gives what it was. Raises NotFound."""
+        with self._database.writing() as connection:
+            return assets.remove(connection, tenant, id)
+
+    def page_assets(self, *, tenant: TenantId | None, after: AssetId | None, limit: int) -> list[Asset]:
+        """List pictures in the order of their ids, those greater than `after`."""
+        with self._database.reading() as connection:
+            return assets.page(connection, tenant, after, limit)
+
+    def count_assets(self, tenant: TenantId | None, state: AssetState | None = None) -> int:
+        """Count pictures of a tenant, or of all."""
+        with self._database.reading() as connection:
+            return assets.count(connection, tenant, state)
+
+    def locations_of(self, tenant: TenantId, asset_id: AssetId) -> list[str]:
+        """List the places of a picture, in order."""
+        with self._database.reading() as connection:
+            return assets.locations_of(connection, tenant, asset_id)

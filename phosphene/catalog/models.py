@@ -1,0 +1,206 @@
+"""The tables. A change here needs a migration: `make migration` compares, tests/catalog proves both agree."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC, also on SQLite, whose own type drops the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive datetimes, which could mean anything."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            msg = f"{value!r} has no time zone"
+            raise ValueError(msg)
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  its signature
+        """Say UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+JsonValue = JSON().with_variant(JSONB(), "postgresql")
+RowNumber = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only an INTEGER PRIMARY KEY
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that migrations can name them too."""
+
+    metadata = MetaData(naming_convention=NAMING)
+
+
+class TenantRow(Base):
+    """Whose pictures."""
+
+    __tablename__ = "tenants"
+
+    id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class AssetRow(Base):
+    """A picture of a tenant; its id is derived from both."""
+
+    __tablename__ = "assets"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "sha256"),
+        Index(None, "tenant_id", "id"),
+        Index(None, "tenant_id", "state"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    sha256: Mapped[str] = mapped_column(String(64))
+    title: Mapped[str | None] = mapped_column(Text)
+    metadata_: Mapped[dict[str, Any]] = mapped_column(
+        "metadata", JsonValue
+    )  # SQLAlchemy keeps the plain name to itself
+    width: Mapped[int] = mapped_column(Integer)
+    height: Mapped[int] = mapped_column(Integer)
+    orientation: Mapped[str] = mapped_column(String(16))
+    format: Mapped[str] = mapped_column(String(16))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    phash: Mapped[str] = mapped_column(String(16))
+    added_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    state: Mapped[str] = mapped_column(String(16))
+
+
+class LocationRow(Base):
+    """Where a picture was found. The id is derived from tenant and uri: it makes them unique at any length of uri."""
+
+    __tablename__ = "locations"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), index=True)
+    uri: Mapped[str] = mapped_column(Text)
+    asset_id: Mapped[UUID] = mapped_column(ForeignKey("assets.id", ondelete="CASCADE"), index=True)
+    fingerprint: Mapped[str | None] = mapped_column(Text)
+    metadata_digest: Mapped[str] = mapped_column(String(64))
+
+
+class IngestRow(Base):
+    """One run over some sources, with its counts."""
+
+    __tablename__ = "ingests"
+    __table_args__ = (Index(None, "tenant_id", "started_at"),)
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    sources: Mapped[list[str]] = mapped_column(JsonValue)
+    state: Mapped[str] = mapped_column(String(16))
+    added: Mapped[int] = mapped_column(Integer)
+    unchanged: Mapped[int] = mapped_column(Integer)
+    updated: Mapped[int] = mapped_column(Integer)
+    quarantined: Mapped[int] = mapped_column(Integer)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    touched_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    error: Mapped[str | None] = mapped_column(Text)
+
+
+class QuarantineRow(Base):
+    """A file that can't be used. `resolved_at`: since when a later ingest has settled it."""
+
+    __tablename__ = "quarantine"
+    __table_args__ = (Index(None, "tenant_id", "resolved_at", "id"),)
+
+    id: Mapped[int] = mapped_column(RowNumber, primary_key=True, autoincrement=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    ingest_id: Mapped[UUID | None] = mapped_column(ForeignKey("ingests.id", ondelete="CASCADE"), index=True)
+    location_id: Mapped[UUID] = mapped_column(Uuid, index=True)  # as a LocationRow of this uri would have
+    uri: Mapped[str] = mapped_column(Text)
+    fault: Mapped[str] = mapped_column(String(32))
+    reason: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    resolved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class SpaceRow(Base):
+    """An encoder with exact weights that pictures were embedded with."""
+
+    __tablename__ = "spaces"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    model: Mapped[str] = mapped_column(Text)
+    dimension: Mapped[int] = mapped_column(Integer)
+    weights_sha256: Mapped[str] = mapped_column(String(64))
+    pixels: Mapped[dict[str, Any]] = mapped_column(JsonValue)
+    recorded_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class WorkRow(Base):
+    """A picture that waits for its embedding in a space, and who is at it."""
+
+    __tablename__ = "work"
+    __table_args__ = (Index(None, "space_id", "queued_at"),)
+
+    asset_id: Mapped[UUID] = mapped_column(ForeignKey("assets.id", ondelete="CASCADE"), primary_key=True)
+    space_id: Mapped[str] = mapped_column(ForeignKey("spaces.id", ondelete="CASCADE"), primary_key=True)
+    ingest_id: Mapped[UUID | None] = mapped_column(ForeignKey("ingests.id", ondelete="SET NULL"), index=True)
+    queued_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    lease_owner: Mapped[str | None] = mapped_column(String(200))
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    attempts: Mapped[int] = mapped_column(Integer)
+    reason: Mapped[str | None] = mapped_column(Text)  # of the last failure
+
+
+class EmbeddingRow(Base):
+    """That a picture is in the index of a space, and how long its raw embedding was (unCLIP wants that back)."""
+
+    __tablename__ = "embeddings"
+    __table_args__ = (Index(None, "space_id"),)
+
+    asset_id: Mapped[UUID] = mapped_column(ForeignKey("assets.id", ondelete="CASCADE"), primary_key=True)
+    space_id: Mapped[str] = mapped_column(ForeignKey("spaces.id", ondelete="CASCADE"), primary_key=True)
+    norm: Mapped[float] = mapped_column(Float)
+    indexed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class FieldRow(Base):
+    """A metadata field that a tenant's filters may name."""
+
+    __tablename__ = "fields"
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    declared_at: Mapped[datetime] = mapped_column(UtcDateTime)

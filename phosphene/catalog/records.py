@@ -1,0 +1,206 @@
+"""What the catalogue takes and gives: frozen records that know nothing of SQL."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from phosphene.errors import PictureFault
+from phosphene.types import AssetId, FieldValue, IngestId, Metadata, Sha256, Space, SpaceId, TenantId
+
+Orientation = Literal["landscape", "portrait", "square"]
+
+
+class AssetState(StrEnum):
+    """How far a picture has come."""
+
+    REGISTERED = "registered"  # known, waiting for its embedding
+    INDEXED = "indexed"  # to be found by search
+    FAILED = "failed"  # given up; quarantine says why
+
+
+class Outcome(StrEnum):
+    """What registering a file changed."""
+
+    ADDED = "added"
+    UNCHANGED = "unchanged"
+    UPDATED = "updated"  # title or metadata
+
+
+class IngestState(StrEnum):
+    """Where an ingest stands."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"  # its process died; the same command goes on
+
+
+class PictureFacts(Protocol):
+    """What decoding found out about a picture; phosphene.images.PictureInfo is one."""
+
+    @property
+    def sha256(self) -> Sha256: ...  # noqa: D102  the names say it, as do those below
+    @property
+    def width(self) -> int: ...  # noqa: D102
+    @property
+    def height(self) -> int: ...  # noqa: D102
+    @property
+    def orientation(self) -> Orientation: ...  # noqa: D102
+    @property
+    def format(self) -> str: ...  # noqa: D102
+    @property
+    def bytes(self) -> int: ...  # noqa: D102
+    @property
+    def phash(self) -> str: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class NewAsset:
+    """A decoded picture at a place, to be registered."""
+
+    info: PictureFacts
+    uri: str
+    fingerprint: str | None = None  # size and mtime, or an etag: equal means surely unchanged
+    title: str | None = None
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """New title and metadata for a known location whose bytes need not be read again."""
+
+    uri: str
+    title: str | None = None
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A picture with its metadata."""
+
+    id: AssetId
+    tenant: TenantId
+    sha256: Sha256
+    title: str | None
+    metadata: Metadata
+    width: int  # pixels, upright
+    height: int
+    orientation: Orientation
+    format: str  # jpeg png webp gif tiff bmp avif
+    bytes: int
+    phash: str  # 16 hex digits
+    added_at: datetime  # UTC
+    state: AssetState
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What became of one registered file."""
+
+    asset_id: AssetId
+    outcome: Outcome
+    needs_embedding: bool  # there is a work entry for it
+    replaced: AssetId | None = None  # the picture that this location showed before, where no location shows it now
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a picture was found."""
+
+    uri: str
+    asset_id: AssetId
+    fingerprint: str | None
+    metadata_digest: str
+    state: AssetState  # of the asset
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A file that can't be used, and why."""
+
+    uri: str
+    fault: PictureFault
+    reason: str
+    sha256: Sha256 | None
+    at: datetime  # UTC
+    id: int = 0  # given by the catalogue: the cursor of the list
+
+
+@dataclass(frozen=True, slots=True)
+class IngestCounts:
+    """How many files came to what end."""
+
+    added: int = 0
+    unchanged: int = 0
+    updated: int = 0
+    quarantined: int = 0
+
+    @property
+    def total(self) -> int:
+        """All files seen so far."""
+        return self.added + self.unchanged + self.updated + self.quarantined
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """One run over some sources."""
+
+    id: IngestId
+    tenant: TenantId
+    sources: tuple[str, ...]
+    state: IngestState
+    counts: IngestCounts
+    started_at: datetime  # UTC
+    finished_at: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkItem:
+    """A picture leased for embedding."""
+
+    asset_id: AssetId
+    tenant: TenantId
+    space_id: SpaceId
+    attempts: int  # this one included
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceRecord:
+    """A space that the catalogue has seen, and how many of its pictures are indexed there."""
+
+    space: Space
+    recorded_at: datetime  # UTC
+    embedded: int
+
+
+def storable(text: str) -> str:
+    """Give text that every database takes: no NUL (PostgreSQL has none), no lone surrogates (from odd file names)."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def storable_metadata(metadata: Metadata) -> Metadata:
+    """Make all strings storable; NaN and infinity, which JSON lacks, become null."""
+    return {storable(name): _storable_value(value) for name, value in metadata.items()}
+
+
+def _storable_value(value: FieldValue) -> FieldValue:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, list):
+        return [storable(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def metadata_digest(title: str | None, metadata: Metadata) -> str:
+    """Digest what a source says about a picture: equal digests mean nothing to update."""
+    said = [None if title is None else storable(title), storable_metadata(metadata)]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,90 @@
+"""Spaces that pictures were embedded in, and the metadata fields that tenants declared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sqlalchemy import Connection, func, select
+
+from phosphene.catalog.database import insert_into, now
+from phosphene.catalog.ingests import ensure_tenant
+from phosphene.catalog.models import EmbeddingRow, FieldRow, SpaceRow
+from phosphene.catalog.records import SpaceRecord
+from phosphene.errors import InvalidInput
+from phosphene.types import FIELD_NAME, RESERVED_NAMES, Field, FieldKind, PixelSpec, Sha256, Space, TenantId
+
+
+def record_space(connection: Connection, space: Space) -> None:
+    """Note a space, once."""
+    connection.execute(
+        insert_into(connection, SpaceRow).on_conflict_do_nothing(),
+        {
+            "id": space.id,
+            "model": space.model,
+            "dimension": space.dimension,
+            "weights_sha256": space.weights_sha256,
+            "pixels": asdict(space.pixels),
+            "recorded_at": now(),
+        },
+    )
+
+
+def spaces(connection: Connection) -> list[SpaceRecord]:
+    """List all spaces, the oldest first, with how many pictures each holds."""
+    grouped = select(EmbeddingRow.space_id, func.count()).group_by(EmbeddingRow.space_id)
+    counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(grouped)}
+    rows = connection.execute(select(*SpaceRow.__table__.c).order_by(SpaceRow.recorded_at, SpaceRow.id))
+    return [
+        SpaceRecord(
+            Space(row.model, row.dimension, Sha256(row.weights_sha256), _pixel_spec(row.pixels)),
+            row.recorded_at,
+            counts.get(row.id, 0),
+        )
+        for row in rows
+    ]
+
+
+def _pixel_spec(stored: dict[str, object]) -> PixelSpec:
+    # JSON has lists where the spec has tuples.
+    return PixelSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()})  # type: ignore[arg-type]  # written by asdict
+
+
+def fields(connection: Connection, tenant: TenantId) -> list[Field]:
+    """List the declared fields of a tenant, by name."""
+    statement = select(FieldRow.name, FieldRow.kind).where(FieldRow.tenant_id == tenant).order_by(FieldRow.name)
+    return [Field(name, FieldKind(kind)) for name, kind in connection.execute(statement)]
+
+
+def declare_fields(connection: Connection, tenant: TenantId, new: Sequence[Field]) -> list[Field]:
+    """Add fields; give all of them. Raises InvalidInput for a reserved name or another kind than before."""
+    kinds: dict[str, FieldKind] = {}
+    for field in new:
+        _check(field)
+        _agree(field, kinds.setdefault(field.name, field.kind))
+    ensure_tenant(connection, tenant)
+    at = now()
+    if kinds:
+        connection.execute(
+            insert_into(connection, FieldRow).on_conflict_do_nothing(),
+            [{"tenant_id": tenant, "name": name, "kind": kinds[name], "declared_at": at} for name in sorted(kinds)],
+        )
+    declared = fields(connection, tenant)
+    for field in declared:
+        _agree(Field(field.name, kinds.get(field.name, field.kind)), field.kind)
+    return declared
+
+
+def _check(field: Field) -> None:
+    if field.name in RESERVED_NAMES:
+        msg = f"{field.name!r} is computed from the picture and can't be declared: name the field otherwise"
+        raise InvalidInput(msg)
+    if not FIELD_NAME.fullmatch(field.name):
+        msg = f"{field.name!r} is no field name: write small letters, digits and _, beginning with a letter, at most 63"
+        raise InvalidInput(msg)
+
+
+def _agree(field: Field, known: FieldKind) -> None:
+    if field.kind is not known:
+        msg = f"field {field.name!r} is declared as {known} already, not {field.kind}: name the new one otherwise"
+        raise InvalidInput(msg)
