@@ -251,3 +251,23 @@ def _typed(text: str, field: Field) -> object:
     if field.kind is FieldKind.BOOL and text.lower() in ("true", "false", "yes", "no", "1", "0"):
         return text.lower() in ("true", "yes", "1")
     return text
+
+
+def source_of(parsed: Filter) -> dict[str, object]:
+    """Write a filter in its JSON form; the inverse of `parse_filter`."""
+    match parsed:
+        case Equals(field, value):
+            return {"field": field, "equals": value}
+        case AnyOf(field, values):
+            return {"field": field, "any_of": list(values)}
+        case Range(field):
+            bounds = {name: getattr(parsed, name) for name in _BOUNDS}
+            return {"field": field, **{name: bound for name, bound in bounds.items() if bound is not None}}
+        case Exists(field):
+            return {"field": field, "exists": True}
+        case And(parts):
+            return {"and": [source_of(part) for part in parts]}
+        case Or(parts):
+            return {"or": [source_of(part) for part in parts]}
+        case Not(part):
+            return {"not": source_of(part)}

@@ -35,6 +35,7 @@ class HeldFolder:
 
     def __init__(self, folder: Path, file: IO[str], holder: Holder) -> None:
         self.folder = folder
+        self.token = secrets.token_urlsafe(32)  # what local callers of a serving process show
         self._file = file
         self._holder = holder
 
@@ -55,12 +56,10 @@ class HeldFolder:
         held._write()
         return held
 
-    def announce(self, url: str) -> str:
-        """Say where this process serves, and return the token that local callers show it."""
-        token = secrets.token_urlsafe(32)
-        self._holder = replace(self._holder, url=url, token=token)
+    def announce(self, url: str) -> None:
+        """Say where this process serves, and the token, to those who may read the folder."""
+        self._holder = replace(self._holder, url=url, token=self.token)
         self._write()
-        return token
 
     def release(self) -> None:
         """Let go of the folder."""

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from phosphene.errors import InvalidFilter
-from phosphene.filters import And, AnyOf, Equals, Exists, Not, Or, Range, parse_filter, parse_terms
+from phosphene.filters import And, AnyOf, Equals, Exists, Filter, Not, Or, Range, parse_filter, parse_terms, source_of
 from phosphene.types import Field, FieldKind
 
 FIELDS = [
@@ -130,3 +130,35 @@ def test_any_json_is_a_filter_or_a_clear_error(source: object) -> None:
         parse_filter(source, FIELDS)
     except InvalidFilter as error:
         assert str(error)
+
+
+CONDITIONS: st.SearchStrategy[Filter] = st.one_of(
+    st.builds(Equals, st.just("category"), st.text(max_size=5)),
+    st.builds(AnyOf, st.just("year"), st.lists(st.integers(), min_size=1, max_size=3).map(tuple)),
+    st.builds(Range, st.just("year"), gte=st.integers(-9, 9), lt=st.none() | st.integers(-9, 9)),
+    st.builds(Exists, st.just("story")),
+)
+FILTERS: st.SearchStrategy[Filter] = st.recursive(
+    CONDITIONS,
+    lambda inner: st.one_of(
+        st.builds(And, st.lists(inner, min_size=1, max_size=3).map(tuple)),
+        st.builds(Or, st.lists(inner, min_size=1, max_size=3).map(tuple)),
+        st.builds(Not, inner),
+    ),
+    max_leaves=8,
+)
+
+
+@given(FILTERS)
+def test_what_is_written_is_read_back_the_same(wanted: Filter) -> None:
+    assume(_depth(wanted) <= 8)
+    assert parse_filter(source_of(wanted), FIELDS) == wanted
+
+
+def _depth(part: Filter) -> int:
+    match part:
+        case And(parts) | Or(parts):
+            return 1 + max(map(_depth, parts))
+        case Not(inner):
+            return 1 + _depth(inner)
+    return 0

@@ -43,7 +43,8 @@ def test_the_second_process_is_told_who_holds_the_folder_and_what_to_do(tmp_path
 
 def test_only_the_owner_can_read_the_token(tmp_path: Path) -> None:
     held = HeldFolder.take(tmp_path, command="phosphene serve")
-    token = held.announce("http://127.0.0.1:8000")
+    held.announce("http://127.0.0.1:8000")
+    token = held.token
     file = tmp_path / "holder.json"
     assert token in file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

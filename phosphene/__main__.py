@@ -1,0 +1,5 @@
+"""`python -m phosphene` is `phosphene`."""
+
+from phosphene.cli import main
+
+main()

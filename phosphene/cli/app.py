@@ -1,0 +1,213 @@
+"""Commands of `phosphene`: parse, call one function of a backend, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phosphene import __version__
+from phosphene.cli import output
+from phosphene.cli.backend import Asked, Backend, Ingested, choose_backend
+from phosphene.errors import InvalidInput, InvalidQuery
+from phosphene.settings import Settings, load_settings, unknown_names
+
+app = typer.Typer(
+    name="phosphene",
+    help="Semantic image search. PHOSPHENE_* variables or .env hold the settings; what is unset means embedded.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Server = Annotated[
+    str | None, typer.Option(envvar="PHOSPHENE_SERVER", help="Ask this server instead of opening the data folder.")
+]
+ApiKey = Annotated[str | None, typer.Option(envvar="PHOSPHENE_API_KEY", help="Key for --server.")]
+Data = Annotated[Path | None, typer.Option(help="Embedded data folder (PHOSPHENE_DATA, default ./phosphene-data).")]
+Model = Annotated[str | None, typer.Option(help="OpenCLIP name/tag, folder, hf-hub: name, starter (PHOSPHENE_MODEL).")]
+Limit = Annotated[int, typer.Option(min=1, max=100, help="How many.")]
+
+
+def _settings(**overrides: object) -> Settings:
+    for hint in unknown_names():
+        if not hint.startswith(("PHOSPHENE_SERVER ", "PHOSPHENE_API_KEY ")):
+            output.warn(hint)
+    return load_settings(**overrides)
+
+
+def _backend(command: str, *, data: Path | None, model: str | None, server: str | None, api_key: str | None) -> Backend:
+    settings = _settings(data=data, model=model)
+    return choose_backend(settings, command=f"phosphene {command}", server=server, api_key=api_key)
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Semantic image search."""
+    if show:
+        output.line(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def ingest(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE…",
+            help="Folder, file, glob, CSV/JSONL/Parquet manifest, WebDataset tar, URL list, any fsspec URL. "
+            "Or: status [INGEST], which lists ingests, or what one of them could not use.",
+        ),
+    ],
+    metadata: Annotated[Path | None, typer.Option(help="Manifest joined to the pictures by file name.")] = None,
+    column_map: Annotated[
+        str | None, typer.Option(help="Manifest columns: file=path,title=caption,year=date_created.")
+    ] = None,
+    fetch_urls: Annotated[bool, typer.Option("--fetch-urls", help="Fetch pictures from http(s) addresses.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Start it and come back (needs a server).")] = False,
+    data: Data = None,
+    model: Model = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    json: Json = False,
+) -> None:
+    """Add pictures. Run again at will: what is known is skipped, what was interrupted goes on."""
+    with _backend("ingest", data=data, model=model, server=server, api_key=api_key) as backend:
+        if sources[0] == "status":
+            _ingest_status(backend, sources[1:], json=json)
+            return
+        asked = Ingested(
+            specs=tuple(sources),
+            metadata=metadata,
+            column_map=_pairs(column_map),
+            fetch_urls=fetch_urls,
+            wait=not no_wait,
+        )
+        response = backend.ingest(asked)
+    output.ingested(response, as_json=json)
+    if response.state == "failed":
+        raise typer.Exit(1)
+
+
+def _ingest_status(backend: Backend, arguments: list[str], *, json: bool) -> None:
+    if len(arguments) > 1:
+        raise InvalidInput(f"ingest status takes one ingest, not {len(arguments)}")
+    if arguments:
+        output.quarantine(backend.ingest_status(arguments[0]), backend.quarantine(arguments[0]), as_json=json)
+    else:
+        output.ingests(backend.ingests(), backend.quarantine(None), as_json=json)
+
+
+def _pairs(column_map: str | None) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for part in (column_map or "").split(","):
+        if not part.strip():
+            continue
+        name, equals, column = part.partition("=")
+        if not equals or not name.strip() or not column.strip():
+            raise InvalidInput(f"--column-map {part!r}: write field=column, separated by commas")
+        pairs[name.strip()] = column.strip()
+    return pairs
+
+
+@app.command()
+def search(
+    text: Annotated[str | None, typer.Argument(help="What the picture shows, in your own words.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Search with this picture.")] = None,
+    asset: Annotated[str | None, typer.Option(help="Search for pictures like this asset.")] = None,
+    filter: Annotated[
+        list[str] | None, typer.Option(help="year>=1990, category=animals, keywords=cat|dog, creator=*, or JSON.")
+    ] = None,
+    limit: Limit = 10,
+    cursor: Annotated[str | None, typer.Option(help="Go on after an earlier list.")] = None,
+    data: Data = None,
+    model: Model = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    json: Json = False,
+) -> None:
+    """Find pictures by meaning."""
+    if sum(part is not None for part in (text, image, asset)) != 1:
+        raise InvalidQuery("give one of TEXT, --image FILE and --asset ID")
+    asked = Asked(text=text, image=image, asset=asset, terms=tuple(filter or ()), limit=limit, cursor=cursor)
+    with _backend("search", data=data, model=model, server=server, api_key=api_key) as backend:
+        response = backend.search(asked)
+    output.hits(response, as_json=json)
+
+
+@app.command()
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+    data: Data = None,
+    model: Model = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    json: Json = False,
+) -> None:
+    """Compare catalogue, blobs and index; exit status 1 when they differ and were not mended."""
+    with _backend("verify", data=data, model=model, server=server, api_key=api_key) as backend:
+        report = backend.verify(repair=repair)
+    output.verified(report, as_json=json)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address (PHOSPHENE_HOST, default 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port (PHOSPHENE_PORT, default 8000; 0: a free one).")] = None,
+    data: Data = None,
+    model: Model = None,
+) -> None:
+    """Serve the page and the HTTP API; embedded, with its jobs."""
+    from phosphene.cli.serving import serve_until_stopped
+
+    serve_until_stopped(_settings(host=host, port=port, data=data, model=model), command="phosphene serve")
+
+
+@app.command()
+def demo(
+    port: Annotated[int | None, typer.Option(help="Port (PHOSPHENE_PORT, default 8000; 0: a free one).")] = None,
+    data: Data = None,
+) -> None:
+    """Serve a catalogue of real clip art to search in; pictures come in while you look."""
+    from phosphene.cli.serving import serve_demo
+
+    serve_demo(_settings(port=port, data=data), port_was_asked=port is not None)
+
+
+@app.command()
+def worker(
+    queues: Annotated[str, typer.Option(help="Which queues, separated by commas.")] = "ingest,embed,maintenance",
+    concurrency: Annotated[int, typer.Option(min=1, help="Processes; one for each GPU.")] = 1,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:N, mps (PHOSPHENE_DEVICE).")] = None,
+) -> None:
+    """Run a Celery worker on PHOSPHENE_BROKER_URL."""
+    from workers.celery_app import run_worker
+
+    names = [name.strip() for name in queues.split(",") if name.strip()]
+    run_worker(_settings(device=device), queues=names, concurrency=concurrency)
+
+
+@app.command()
+def models(json: Json = False) -> None:
+    """List the models that can be named, and which are here."""
+    from phosphene.encoders import describe_models
+
+    output.models(describe_models(), as_json=json)
+
+
+@app.command()
+def doctor(
+    data: Data = None,
+    model: Model = None,
+    json: Json = False,
+) -> None:
+    """Look at settings, disk, model and stores, and say what is wrong."""
+    from phosphene.cli.doctor import examine
+
+    if not output.findings(examine(load_settings(data=data, model=model)), as_json=json):
+        raise typer.Exit(1)

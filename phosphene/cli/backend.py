@@ -1,0 +1,94 @@
+"""Where a command is carried out: in this process, or by the server that holds the data folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from phosphene.errors import InvalidInput
+from phosphene.holder import current_holder
+from phosphene.settings import Settings
+from search_api.schemas import IngestOut, QuarantineEntry, SearchResponse, VerifyOut
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A search as the command line understood it; terms are filters yet to be parsed."""
+
+    text: str | None
+    image: Path | None
+    asset: str | None
+    terms: tuple[str, ...]
+    limit: int
+    cursor: str | None
+
+    def picture(self) -> bytes | None:
+        """Read the picture to search with. Raises InvalidInput when it can't be read."""
+        if self.image is None:
+            return None
+        try:
+            return self.image.read_bytes()
+        except OSError as error:
+            raise InvalidInput(f"--image {self.image}: {error.strerror}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """An ingest as the command line understood it."""
+
+    specs: tuple[str, ...]
+    metadata: Path | None
+    column_map: Mapping[str, str]
+    fetch_urls: bool
+    wait: bool
+
+
+class Backend(Protocol):
+    """What the commands need, here or over HTTP."""
+
+    def search(self, asked: Asked) -> SearchResponse:
+        """Find pictures."""
+        ...
+
+    def ingest(self, asked: Ingested) -> IngestOut:
+        """Add pictures, showing progress on stderr."""
+        ...
+
+    def ingest_status(self, ingest: str) -> IngestOut:
+        """Say how an ingest stands."""
+        ...
+
+    def ingests(self) -> list[IngestOut]:
+        """List ingests, newest first."""
+        ...
+
+    def quarantine(self, ingest: str | None) -> list[QuarantineEntry]:
+        """List what could not be used, of one ingest or of all."""
+        ...
+
+    def verify(self, *, repair: bool) -> VerifyOut:
+        """Compare catalogue, blobs and index."""
+        ...
+
+
+def choose_backend(
+    settings: Settings, *, command: str, server: str | None, api_key: str | None
+) -> AbstractContextManager[Backend]:
+    """Use the server named, else the one that holds the data folder, else open the stores here."""
+    from phosphene.cli.remote import RemoteBackend
+
+    if server is not None:
+        return RemoteBackend(server, api_key=api_key, token=None)
+    holder = current_holder(settings.data) if settings.embedded else None
+    if holder is not None and holder.url is not None:
+        return RemoteBackend(holder.url, api_key=api_key or _own_key(settings), token=holder.token)
+    from phosphene.cli.local import LocalBackend
+
+    return LocalBackend(settings, command=command)
+
+
+def _own_key(settings: Settings) -> str | None:
+    return settings.api_keys[0].get_secret_value().partition(":")[2] if settings.api_keys else None

@@ -1,0 +1,147 @@
+"""Commands carried out in this process, on stores it opens itself."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from indexer.jobs import handlers
+from indexer.progress import progress_for
+from indexer.verify import verify
+
+from indexer import pipeline
+from indexer.sources import SourceOptions
+from phosphene.assemble import Engine, open_engine, open_jobs
+from phosphene.cli.backend import Asked, Ingested
+from phosphene.errors import InvalidInput
+from phosphene.filters import parse_terms
+from phosphene.jobs import JobName
+from phosphene.settings import Settings
+from phosphene.types import DEFAULT_TENANT, AssetId, IngestId
+from search_api.schemas import IngestOut, QuarantineEntry, SearchResponse, VerifyOut
+from search_api.search import SearchQuery, run_search
+
+LISTED = 20  # ingests
+QUARANTINE_PAGE = 1000
+
+
+class LocalBackend:
+    """Opens the engine on entering; the whole command then is one process."""
+
+    def __init__(self, settings: Settings, *, command: str) -> None:
+        self._settings = settings
+        self._command = command
+        self._opened: Engine | None = None
+
+    def __enter__(self) -> Self:
+        self._opened = open_engine(self._settings, command=self._command)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _engine(self) -> Engine:
+        if self._opened is None:
+            raise RuntimeError("use LocalBackend in a with statement")
+        return self._opened
+
+    def search(self, asked: Asked) -> SearchResponse:
+        """Find pictures."""
+        engine = self._engine
+        query = SearchQuery(
+            text=asked.text,
+            image=asked.picture(),
+            asset_id=AssetId(_uuid(asked.asset, "asset")) if asked.asset is not None else None,
+            filter=parse_terms(asked.terms, engine.fields(DEFAULT_TENANT)),
+            limit=asked.limit,
+            cursor=asked.cursor,
+        )
+        return SearchResponse.of(run_search(query, engine=engine, tenant=DEFAULT_TENANT))
+
+    def ingest(self, asked: Ingested) -> IngestOut:
+        """Add pictures; without waiting where Celery workers can do it."""
+        engine = self._engine
+        if not asked.wait:
+            return self._send(asked)
+        options = SourceOptions(
+            metadata=str(asked.metadata) if asked.metadata else None,
+            column_map=asked.column_map,
+            fetch_urls=asked.fetch_urls or self._settings.fetch_urls,
+            max_bytes=self._settings.max_picture_bytes,
+            fields=engine.catalog.fields(DEFAULT_TENANT),
+        )
+        jobs = open_jobs(self._settings, {}) if self._settings.broker_url else None
+        try:
+            done = pipeline.ingest(
+                asked.specs,
+                engine=engine,
+                tenant=DEFAULT_TENANT,
+                options=options,
+                jobs=jobs,
+                progress=progress_for(sys.stderr),
+            )
+        finally:
+            if jobs is not None:
+                jobs.close()
+        return IngestOut.of(done)
+
+    def _send(self, asked: Ingested) -> IngestOut:
+        if self._settings.broker_url is None:
+            raise InvalidInput(
+                "--no-wait needs a process that goes on: start `phosphene serve`, or set PHOSPHENE_BROKER_URL"
+            )
+        engine = self._engine
+        ingest = engine.catalog.start_ingest(DEFAULT_TENANT, asked.specs)
+        jobs = open_jobs(self._settings, handlers(engine))
+        try:
+            jobs.send(
+                JobName.INGEST,
+                {
+                    "tenant": DEFAULT_TENANT,
+                    "ingest_id": str(ingest),
+                    "sources": list(asked.specs),
+                    "metadata": str(asked.metadata) if asked.metadata else None,
+                    "column_map": dict(asked.column_map),
+                    "fetch_urls": asked.fetch_urls or self._settings.fetch_urls,
+                    "local_files": True,
+                },
+            )
+        finally:
+            jobs.close()
+        return IngestOut.of(engine.catalog.ingest(DEFAULT_TENANT, ingest))
+
+    def ingest_status(self, ingest: str) -> IngestOut:
+        """Say how an ingest stands."""
+        return IngestOut.of(self._engine.catalog.ingest(DEFAULT_TENANT, IngestId(_uuid(ingest, "ingest"))))
+
+    def ingests(self) -> list[IngestOut]:
+        """List ingests, newest first."""
+        return [IngestOut.of(ingest) for ingest in self._engine.catalog.ingests(DEFAULT_TENANT, limit=LISTED)]
+
+    def quarantine(self, ingest: str | None) -> list[QuarantineEntry]:
+        """List what could not be used, of one ingest or of all."""
+        ingest_id = IngestId(_uuid(ingest, "ingest")) if ingest is not None else None
+        catalog = self._engine.catalog
+        entries: list[QuarantineEntry] = []
+        after: int | None = None
+        while page := catalog.quarantined(DEFAULT_TENANT, ingest_id, after=after, limit=QUARANTINE_PAGE):
+            entries.extend(QuarantineEntry.of(entry) for entry in page)
+            after = page[-1].id
+        return entries
+
+    def verify(self, *, repair: bool) -> VerifyOut:
+        """Compare catalogue, blobs and index."""
+        return VerifyOut.of(verify(engine=self._engine, repair=repair))
+
+
+def _uuid(text: str, what: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise InvalidInput(f"{text!r} is not the id of an {what}") from error

@@ -1,0 +1,136 @@
+"""What the commands print: answers on stdout, for people or as JSON; everything else on stderr."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from phosphene.cli.doctor import Finding, Verdict
+from phosphene.encoders import ModelDescription
+from search_api.schemas import IngestOut, QuarantineEntry, SearchResponse, VerifyOut
+
+_STYLE = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
+
+
+def line(text: str) -> None:
+    """Print one line of the answer."""
+    print(text, flush=True)  # noqa: T201  a command line prints
+
+
+def note(text: str) -> None:
+    """Say how it goes."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  the same
+
+
+def warn(text: str) -> None:
+    """Say what looks wrong."""
+    note(f"phosphene: warning: {text}")
+
+
+def hits(response: SearchResponse, *, as_json: bool) -> None:
+    """Print what was found."""
+    if as_json:
+        line(response.model_dump_json())
+        return
+    if not response.hits:
+        note("nothing found")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name, justify in (("score", "right"), ("title", "left"), ("about", "left"), ("asset", "left")):
+        table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=name == "asset")
+    for hit in response.hits:
+        about = [str(hit.metadata[name]) for name in ("category", "creator", "year") if hit.metadata.get(name)]
+        title = escape(hit.title or "")
+        table.add_row(f"{hit.score:.3f}", title, escape(", ".join(about)), str(hit.asset_id))
+    Console().print(table)
+    if response.next_cursor:
+        note(f"more: --cursor {response.next_cursor}")
+
+
+def ingested(response: IngestOut, *, as_json: bool) -> None:
+    """Print how an ingest went."""
+    if as_json:
+        line(response.model_dump_json())
+        return
+    line(_counts(response))
+    if response.error:
+        note(f"phosphene: {response.error}")
+    if response.counts.quarantined:
+        note(f"see why: phosphene ingest status {response.ingest_id}")
+
+
+def ingests(responses: Sequence[IngestOut], entries: Sequence[QuarantineEntry], *, as_json: bool) -> None:
+    """List ingests, newest first, and all that is in quarantine now."""
+    if as_json:
+        ingest_list = [response.model_dump(mode="json") for response in responses]
+        line(json.dumps({"ingests": ingest_list, "quarantine": [entry.model_dump(mode="json") for entry in entries]}))
+        return
+    for response in responses:
+        line(f"{response.ingest_id}  {response.started_at:%Y-%m-%d %H:%M}  {response.state}  {_counts(response)}")
+    _quarantine(entries)
+
+
+def quarantine(response: IngestOut, entries: Sequence[QuarantineEntry], *, as_json: bool) -> None:
+    """Print one ingest with what it could not use."""
+    if as_json:
+        quarantined = [entry.model_dump(mode="json") for entry in entries]
+        line(json.dumps({"ingest": response.model_dump(mode="json"), "quarantine": quarantined}))
+        return
+    line(f"{response.state}: {_counts(response)}")
+    _quarantine(entries)
+
+
+def verified(response: VerifyOut, *, as_json: bool) -> None:
+    """Print what verify found."""
+    if as_json:
+        line(response.model_dump_json())
+        return
+    for text in response.lines():
+        line(text)
+
+
+def models(descriptions: Sequence[ModelDescription], *, as_json: bool) -> None:
+    """List models."""
+    if as_json:
+        line(json.dumps([dataclasses.asdict(description) for description in descriptions]))
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("model", "dimensions", "pixels", "here"):
+        table.add_column(name)
+    for description in descriptions:
+        here = "yes" if description.available else "no"
+        table.add_row(description.name, str(description.dimension), str(description.image_size), here)
+    Console().print(table)
+
+
+def findings(report: Iterable[Finding], *, as_json: bool) -> bool:
+    """Print each finding as it comes; say whether none failed."""
+    console = Console()
+    fine = True
+    collected = []
+    for finding in report:
+        fine = fine and finding.verdict is not Verdict.FAIL
+        collected.append(dataclasses.asdict(finding))
+        if not as_json:
+            style = _STYLE[finding.verdict]
+            console.print(f"[{style}]{finding.verdict:4}[/] {escape(finding.subject)}: {escape(finding.detail)}")
+    if as_json:
+        line(json.dumps(collected))
+    return fine
+
+
+def _counts(response: IngestOut) -> str:
+    counts = response.counts
+    parts = ("added", "unchanged", "updated", "quarantined")
+    return ", ".join(f"{name} {getattr(counts, name)}" for name in parts)
+
+
+def _quarantine(entries: Sequence[QuarantineEntry]) -> None:
+    for entry in entries:
+        line(f"  {entry.uri}: {entry.fault}: {entry.reason}")

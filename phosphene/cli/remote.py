@@ -1,0 +1,179 @@
+"""Commands carried out by a running server, over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx2
+from indexer.progress import Snapshot, progress_for
+from pydantic import BaseModel, ValidationError
+
+from phosphene.cli.backend import Asked, Ingested
+from phosphene.errors import Forbidden, InvalidInput, NotFound, PhospheneError, Unavailable
+from phosphene.filters import parse_terms, source_of
+from phosphene.types import Field
+from search_api.schemas import (
+    FieldList,
+    IngestList,
+    IngestOut,
+    QuarantineEntry,
+    QuarantinePage,
+    SearchResponse,
+    VerifyOut,
+)
+
+POLL_S = 0.3
+TIMEOUT_S = 60.0
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class RemoteBackend:
+    """Speaks the HTTP contract; what the server refuses becomes the same errors as here."""
+
+    def __init__(self, url: str, *, api_key: str | None, token: str | None) -> None:
+        headers = {}
+        if api_key is not None:
+            headers["Authorization"] = f"Bearer {api_key}"
+        if token is not None:
+            headers["X-Phosphene-Local-Token"] = token
+        self._url = url.rstrip("/")
+        self._local = token is not None
+        self._client = httpx2.Client(base_url=self._url, headers=headers, timeout=TIMEOUT_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def search(self, asked: Asked) -> SearchResponse:
+        """Find pictures."""
+        body: dict[str, object] = {"limit": asked.limit}
+        picture = asked.picture()
+        if asked.text is not None:
+            body["text"] = asked.text
+        if picture is not None:
+            body["image"] = base64.b64encode(picture).decode()
+        if asked.asset is not None:
+            body["asset_id"] = asked.asset
+        if asked.cursor is not None:
+            body["cursor"] = asked.cursor
+        if asked.terms:
+            fields = [Field(field.name, field.kind) for field in self._get("/v1/fields", FieldList).fields]
+            parsed = parse_terms(asked.terms, fields)
+            if parsed is not None:
+                body["filter"] = source_of(parsed)
+        return self._post("/v1/search", body, SearchResponse)
+
+    def ingest(self, asked: Ingested) -> IngestOut:
+        """Let the server ingest; paths are of its machine, so they are made absolute here."""
+        body: dict[str, object] = {"sources": [self._absolute(spec) for spec in asked.specs]}
+        if asked.metadata is not None:
+            body["metadata"] = self._absolute(str(asked.metadata))
+        if asked.column_map:
+            body["column_map"] = dict(asked.column_map)
+        if asked.fetch_urls:
+            raise InvalidInput(
+                "a running server decides itself whether it fetches: start it with PHOSPHENE_FETCH_URLS=true"
+            )
+        started = self._post("/v1/ingests", body, IngestOut)
+        return self._follow(started) if asked.wait else started
+
+    def _absolute(self, spec: str) -> str:
+        if "://" in spec or not self._local:
+            return spec
+        return str(Path(spec).expanduser().absolute())
+
+    def _follow(self, ingest: IngestOut) -> IngestOut:
+        progress = progress_for(sys.stderr)
+        try:
+            while ingest.state == "running":
+                time.sleep(POLL_S)
+                ingest = self.ingest_status(str(ingest.ingest_id))
+                counts = ingest.counts
+                progress.report(
+                    Snapshot(
+                        added=counts.added,
+                        unchanged=counts.unchanged,
+                        updated=counts.updated,
+                        quarantined=counts.quarantined,
+                    )
+                )
+        except KeyboardInterrupt:
+            text = f"the server goes on with it: phosphene ingest status {ingest.ingest_id}"
+            print(text, file=sys.stderr)  # noqa: T201  a command line prints
+            raise
+        finally:
+            progress.close()
+        return ingest
+
+    def ingest_status(self, ingest: str) -> IngestOut:
+        """Say how an ingest stands."""
+        return self._get(f"/v1/ingests/{ingest}", IngestOut)
+
+    def ingests(self) -> list[IngestOut]:
+        """List ingests, newest first."""
+        return self._get("/v1/ingests", IngestList).ingests
+
+    def quarantine(self, ingest: str | None) -> list[QuarantineEntry]:
+        """List what could not be used, of one ingest or of all."""
+        path = "/v1/quarantine" if ingest is None else f"/v1/ingests/{ingest}/quarantine"
+        page = self._get(path, QuarantinePage)
+        entries = page.entries
+        while page.next_after is not None:
+            page = self._get(f"{path}?after={page.next_after}", QuarantinePage)
+            entries = entries + page.entries
+        return entries
+
+    def verify(self, *, repair: bool) -> VerifyOut:
+        """Compare catalogue, blobs and index; takes as long as it takes."""
+        return self._post("/v1/verify", {"repair": repair}, VerifyOut, timeout_s=None)
+
+    def _get(self, path: str, kind: type[Answer]) -> Answer:
+        return self._request("GET", path, None, kind, TIMEOUT_S)
+
+    def _post(
+        self, path: str, body: dict[str, object], kind: type[Answer], *, timeout_s: float | None = TIMEOUT_S
+    ) -> Answer:
+        return self._request("POST", path, body, kind, timeout_s)
+
+    def _request(
+        self, method: str, path: str, body: dict[str, object] | None, kind: type[Answer], timeout_s: float | None
+    ) -> Answer:
+        try:
+            response = self._client.request(method, path, json=body, timeout=timeout_s)
+        except httpx2.InvalidURL as error:
+            raise InvalidInput(f"--server {self._url} is not an address like http://127.0.0.1:8000") from error
+        except httpx2.TimeoutException as error:
+            raise Unavailable(f"{self._url} did not answer within {timeout_s} s") from error
+        except httpx2.HTTPError as error:
+            raise Unavailable(f"{self._url} can't be reached: {error}") from error
+        if response.is_success:
+            try:
+                return kind.model_validate_json(response.content)
+            except ValidationError as error:
+                raise Unavailable(f"{self._url} answers, but not as Phosphene of this version does") from error
+        raise _error(response, self._url)
+
+
+def _error(response: httpx2.Response, url: str) -> PhospheneError:
+    status = response.status_code
+    try:
+        detail = str(response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return Unavailable(f"{url} answers {status} and no more; is it a Phosphene server?")
+    if status in (401, 403):
+        return Forbidden(detail)
+    if status == 404:
+        return NotFound(detail)
+    if 400 <= status < 500:
+        return InvalidInput(detail)
+    return Unavailable(detail)

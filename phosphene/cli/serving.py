@@ -1,0 +1,81 @@
+"""`phosphene serve` and `phosphene demo`: the API, the page and, embedded, the jobs in one process."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from indexer.jobs import handlers
+
+from phosphene.assemble import Engine, open_engine, open_jobs
+from phosphene.cli import output
+from phosphene.holder import current_holder
+from phosphene.jobs import JobName, Jobs
+from phosphene.settings import Settings
+from phosphene.types import DEFAULT_TENANT
+from search_api.app import create_app
+from search_api.serving import serve
+
+WhenReady = Callable[[Engine, Jobs, str], None]
+
+
+def serve_until_stopped(settings: Settings, *, command: str, when_ready: WhenReady | None = None) -> None:
+    """Open the engine, load the model, serve until Ctrl-C or SIGTERM, then let jobs and stores finish cleanly."""
+    with contextlib.ExitStack() as closing:
+        engine = closing.enter_context(open_engine(settings, command=command))
+        output.note(f"loading {settings.model}")
+        engine.warm()
+        jobs = open_jobs(settings, handlers(engine))
+        closing.callback(jobs.close)
+
+        def ready(url: str) -> None:
+            if engine.held is not None:
+                engine.held.announce(url)
+            output.line(f"Phosphene is at {url}")
+            jobs.send(JobName.SWEEP, {})  # what an earlier process left half done
+            if when_ready is not None:
+                when_ready(engine, jobs, url)
+
+        application = create_app(engine, jobs, local_token=engine.held.token if engine.held else None)
+        serve(application, settings=settings, when_ready=ready)
+
+
+def serve_demo(settings: Settings, *, port_was_asked: bool) -> None:
+    """Serve the bundled catalogue; where another demo already does, say where."""
+    holder = current_holder(settings.data) if settings.embedded else None
+    if holder is not None and holder.url:
+        output.line(f"Phosphene is already at {holder.url} (pid {holder.pid})")
+        return
+    if not port_was_asked and _is_taken(settings.host, settings.port):
+        output.note(f"port {settings.port} is taken by another program; using a free one")
+        settings = settings.model_copy(update={"port": 0})
+    with contextlib.ExitStack() as closing:
+        catalogue = closing.enter_context(as_file(files("phosphene") / "starter" / "demo" / "catalogue.tar"))
+
+        def fill(engine: Engine, jobs: Jobs, url: str) -> None:
+            _fill_if_empty(engine, jobs, catalogue)
+            output.line(f"Open {url} and search: a sailing ship, something to drink, birthday. Ctrl-C stops it.")
+
+        serve_until_stopped(settings, command="phosphene demo", when_ready=fill)
+
+
+def _fill_if_empty(engine: Engine, jobs: Jobs, catalogue: Path) -> None:
+    if engine.catalog.count_assets(DEFAULT_TENANT):
+        return
+    sources = [str(catalogue)]
+    ingest = engine.catalog.start_ingest(DEFAULT_TENANT, sources)
+    jobs.send(JobName.INGEST, {"tenant": DEFAULT_TENANT, "ingest_id": str(ingest), "sources": sources})
+    output.note("the demo catalogue is coming in; what is there can be searched already")
+
+
+def _is_taken(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
