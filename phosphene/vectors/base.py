@@ -83,6 +83,13 @@ class VectorIndex(Protocol):
         """Count points exactly."""
         ...
 
+    def optimise(self) -> bool:
+        """Bring the index into its best shape after much writing; queries and writes go on meanwhile.
+
+        Returns whether there was anything to do: cheap to call after each ingest. The call lasts until it is done.
+        """
+        ...
+
     def drop(self) -> None:
         """Delete the index and all in it."""
         ...

@@ -1,0 +1,84 @@
+"""What every engine checks before it writes or asks anything, so that all refuse the same input in the same words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from phosphene.errors import InvalidInput, InvalidQuery, SpaceMismatch
+from phosphene.types import Field, FieldKind, Float32, PointId, Space, UnitEmbeddings
+from phosphene.vectors.base import Payload, PayloadValue, VectorQuery
+from phosphene.vectors.conditions import INT64
+
+TENANT = "tenant"
+# Reserved keys that code filters on; they are indexed in every collection, the tenant as such.
+RESERVED_FIELDS = (Field("asset_id", FieldKind.KEYWORD), Field("generated", FieldKind.BOOL))
+
+_UNIT_TOLERANCE = 1e-3
+
+CheckedPoint = tuple[PointId, Float32, dict[str, PayloadValue]]
+
+
+def checked_points(
+    space: Space, ids: Sequence[PointId], embeddings: UnitEmbeddings, payloads: Sequence[Payload]
+) -> list[CheckedPoint]:
+    """Pair ids, rows and payloads; of two points with one id the later stays.
+
+    Raises SpaceMismatch or InvalidInput.
+    """
+    if embeddings.space.id != space.id:
+        raise SpaceMismatch(
+            f"embeddings of {embeddings.space.id} can't go into the index of {space.id}: embed with {space.model!r}"
+        )
+    if not len(ids) == len(embeddings) == len(payloads):
+        raise InvalidInput(
+            f"{len(ids)} ids, {len(embeddings)} embeddings and {len(payloads)} payloads: give as many of each"
+        )
+    points = zip(ids, np.ascontiguousarray(embeddings.rows), map(checked_payload, payloads), strict=True)
+    return list({point[0]: point for point in points}.values())
+
+
+def checked_payload(payload: Payload) -> dict[str, PayloadValue]:
+    """Copy a payload with bools as 0 and 1. Raises InvalidInput on what can't be stored and found again."""
+    return {key: _checked_value(key, value) for key, value in payload.items()}
+
+
+def _checked_value(key: str, value: PayloadValue) -> PayloadValue:
+    if isinstance(value, list):
+        for element in value:
+            if not isinstance(element, str):
+                raise InvalidInput(f"payload key {key!r} has a list with {element!r}: lists hold text only")
+            _check_text(key, element)
+        return value
+    if isinstance(value, str):
+        return _check_text(key, value)
+    if isinstance(value, int):  # bool too: the embedded engine finds no bools
+        if int(value) not in INT64:
+            raise InvalidInput(f"payload key {key!r} has {value}, which is beyond 64 bits")
+        return int(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidInput(f"payload key {key!r} has {value}, which is not a finite number")
+    return value
+
+
+def _check_text(key: str, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"payload key {key!r} has {value!r}, which is not valid Unicode") from error
+    return value
+
+
+def check_query(space: Space, query: VectorQuery) -> None:
+    """Raise SpaceMismatch on another dimension, InvalidQuery on no unit vector or a limit below 1."""
+    vector = query.vector
+    if vector.ndim != 1 or len(vector) != space.dimension:
+        raise SpaceMismatch(f"queries of {space.id} have shape ({space.dimension},), not {vector.shape}")
+    if vector.dtype != np.float32:
+        raise InvalidQuery(f"queries are float32, not {vector.dtype}")
+    if not abs(float(np.linalg.norm(vector)) - 1) <= _UNIT_TOLERANCE:  # false for NaN too
+        raise InvalidQuery("a query is a finite vector of length 1; call RawEmbeddings.unit() first")
+    if query.limit < 1:
+        raise InvalidQuery(f"limit is at least 1, not {query.limit}")
