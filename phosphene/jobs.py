@@ -1,0 +1,208 @@
+"""Work for later: in a thread of this process, or sent by name to Celery workers.
+
+A job is only a doorbell. What is to be done stands in the catalogue; a lost job is found by the next sweep.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from celery import Celery
+from kombu import Exchange, Queue
+from kombu.exceptions import KombuError, OperationalError
+
+from phosphene.errors import InvalidInput, InvalidSettings, Overloaded, Unavailable
+
+JSON = str | int | float | bool | None | list["JSON"] | dict[str, "JSON"]
+Handlers = Mapping["JobName", Callable[..., None]]
+
+TIME_LIMIT_S = 900  # one embed task: about 64 pictures
+CONNECT_TIMEOUT_S = 3
+DELIVERY_LIMIT = 5  # RabbitMQ: a task that kills its worker so often goes to the dead letters
+DEAD_LETTERS = "phosphene.dead"
+
+log = logging.getLogger(__name__)
+
+
+class JobName(StrEnum):
+    """What can be asked for."""
+
+    INGEST = "phosphene.ingest"
+    EMBED = "phosphene.embed"
+    SWEEP = "phosphene.sweep"
+
+
+QUEUE_OF = {JobName.INGEST: "ingest", JobName.EMBED: "embed", JobName.SWEEP: "maintenance"}
+
+
+class Jobs(Protocol):
+    """Where jobs are handed in."""
+
+    def send(self, name: JobName, arguments: Mapping[str, JSON]) -> None:
+        """Hand in a job, after the transaction that it speaks of. Raises Overloaded, Unavailable."""
+        ...
+
+    def close(self) -> None:
+        """Take no more jobs."""
+        ...
+
+
+class LocalJobs:
+    """One background thread that runs jobs in the order they came."""
+
+    def __init__(self, handlers: Handlers, *, capacity: int) -> None:
+        self._handlers = handlers
+        self._jobs: queue.Queue[tuple[JobName, dict[str, Any]]] = queue.Queue(capacity)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs have not begun."""
+        return self._jobs.qsize()
+
+    def send(self, name: JobName, arguments: Mapping[str, JSON]) -> None:
+        """Hand in a job. Raises Overloaded when as many wait as may, Unavailable after close()."""
+        if name not in self._handlers:
+            msg = f"nothing here handles {name}"
+            raise InvalidInput(msg)
+        if self._closed.is_set():
+            raise Unavailable("this process is shutting down and takes no more jobs")
+        try:
+            self._jobs.put_nowait((name, _as_sent(name, arguments)))
+        except queue.Full as error:
+            msg = f"{self._jobs.maxsize} jobs are waiting already: try again later"
+            raise Overloaded(msg, retry_after_s=10.0) from error
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            try:
+                name, arguments = self._jobs.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            try:
+                self._handlers[name](**arguments)
+            except Exception:  # whatever a job does, the next one gets its turn
+                log.exception("job %s(%s) failed; the next sweep finds what it left", name, _short(arguments))
+
+    def close(self, *, timeout_s: float = 60.0) -> None:
+        """Finish the job under way, for at most this long. Jobs that wait are dropped: a sweep finds them."""
+        self._closed.set()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            log.warning("a job is still running after %.0f s; leaving it behind", timeout_s)
+
+
+def _as_sent(name: JobName, arguments: Mapping[str, JSON]) -> dict[str, Any]:
+    """Give the arguments as they would come out of a broker, so that no mode accepts what the other can't carry."""
+    try:
+        sent: dict[str, Any] = json.loads(json.dumps(dict(arguments), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        msg = f"arguments of {name} must be JSON: {error}"
+        raise InvalidInput(msg) from error
+    return sent
+
+
+def _short(arguments: Mapping[str, object]) -> str:
+    text = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+class CeleryJobs:
+    """Sends jobs by name to the queues of Celery workers; imports none of their code."""
+
+    def __init__(self, broker_url: str) -> None:
+        self._app = make_app(broker_url)
+        self._name = broker_name(broker_url)
+
+    def ping(self) -> None:
+        """Ask the broker for a sign of life. Raises Unavailable within seconds."""
+        with self._translated(), self._app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=CONNECT_TIMEOUT_S)
+
+    def send(self, name: JobName, arguments: Mapping[str, JSON], *, expires_s: float | None = None) -> None:
+        """Send a job; the broker has it when this returns. Raises Unavailable within seconds."""
+        sent = _as_sent(name, arguments)
+        with self._translated():
+            self._app.send_task(name.value, kwargs=sent, queue=QUEUE_OF[name], expires=expires_s)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._app.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, KombuError, OSError) as error:
+            line = " ".join(str(error).split()) or type(error).__name__
+            msg = f"the broker {self._name} does not answer: {line}"
+            raise Unavailable(msg) from error
+
+
+def broker_name(url: str) -> str:
+    """Give a broker's URL without its password, for messages."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def make_app(broker_url: str) -> Celery:
+    """Configure Celery alike on both sides of the broker. Raises InvalidSettings for brokers that lose tasks."""
+    scheme = urlsplit(broker_url).scheme
+    if scheme not in ("redis", "rediss", "amqp", "amqps", "pyamqp"):
+        msg = f"PHOSPHENE_BROKER_URL begins with {scheme}://: write redis://… or amqp://…; others lose tasks"
+        raise InvalidSettings(msg)
+    app = Celery("phosphene", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        result_backend=None,
+        task_ignore_result=True,
+        task_queues=[_queue(name, scheme) for name in QUEUE_OF.values()],
+        task_default_queue="maintenance",
+        task_create_missing_queues=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_timeout=CONNECT_TIMEOUT_S,
+        broker_transport_options=_transport_options(scheme),
+        # Publishing: a caller waits seconds, not minutes, for a dead broker.
+        task_publish_retry=True,
+        task_publish_retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_step": 0.3, "interval_max": 0.5},
+    )
+    return app
+
+
+def _queue(name: str, scheme: str) -> Queue:
+    if not scheme.endswith(("amqp", "amqps")):
+        return Queue(name)
+    # Replicated, and with an end to redelivering: RabbitMQ 4 drops silently after 20 without these.
+    arguments = {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": DELIVERY_LIMIT,
+        "x-dead-letter-exchange": DEAD_LETTERS,
+        "x-dead-letter-routing-key": name,
+    }
+    return Queue(name, Exchange("phosphene", type="direct"), routing_key=name, queue_arguments=arguments)
+
+
+def _transport_options(scheme: str) -> dict[str, Any]:
+    if scheme.endswith(("amqp", "amqps")):
+        return {"confirm_publish": True}
+    return {
+        # Above twice the hard limit, or Redis hands out a task that is still running (celery#5935).
+        "visibility_timeout": 2 * TIME_LIMIT_S + 300,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": 30,
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+    }
