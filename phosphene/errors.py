@@ -74,6 +74,7 @@ class PictureFault(StrEnum):
     DECODER_TIMED_OUT = "decoder_timed_out"
     UNREADABLE = "unreadable"
     EMBEDDING_FAILED = "embedding_failed"
+    BAD_METADATA = "bad_metadata"
 
 
 class PictureError(PhospheneError):

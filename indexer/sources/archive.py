@@ -1,0 +1,199 @@
+"""Tar archives as WebDataset and img2dataset write them: `key.jpg` with `key.json` and `key.txt` beside it.
+
+Archives are read member by member and never unpacked: a member's name only names it, it never becomes a path. A plain
+tar on this machine is skimmed and its pictures read where they lie, when they are wanted; all others are read in one
+pass, and a picture is held until it is used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import IO
+
+from indexer.fields import NOTHING_SAID, Described, describe, describe_caption, joined
+from indexer.sources import local
+from indexer.sources.items import (
+    ARCHIVE_SUFFIXES,
+    UNREAD_SUFFIXES,
+    SourceItem,
+    is_hidden,
+    is_picture,
+    printable,
+    suffix_of,
+    unread_format,
+    unreadable,
+)
+from indexer.sources.local import LocalFiles, too_many_bytes
+from indexer.sources.remote import RemoteFiles
+from phosphene.errors import InvalidInput, PictureFault
+
+MAX_SIDECAR_BYTES = 2**20
+_MAX_GROUP = 64  # members of one key; beyond that it is no group but a naming habit
+_DAMAGED = (tarfile.TarError, EOFError, zlib.error, OSError)
+
+
+def is_archive(name: str) -> bool:
+    """Tell by its name whether a file is an archive that is read here."""
+    return name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
+@dataclass(slots=True)
+class _Group:
+    """The members of one key."""
+
+    key: str
+    pictures: list[tuple[str, SourceItem]] = field(default_factory=list)  # member name and item
+    sidecars: dict[str, bytes] = field(default_factory=dict)
+    members: int = 0
+
+
+class Archive:
+    """The pictures of one tar."""
+
+    def __init__(self, files: LocalFiles | RemoteFiles, *, max_bytes: int) -> None:
+        """Open it and read its first header. Raises InvalidInput where it is no tar."""
+        self._files = files
+        self._max_bytes = max_bytes
+        self._uri = files.uri(files.root)
+        self._version = files.found(files.root, "").fingerprint
+        self.skipped = 0
+        compressed = not files.root.lower().endswith(".tar")
+        self._in_place = isinstance(files, LocalFiles) and not compressed
+        self._mode = "r:" if self._in_place else ("r|gz" if compressed else "r|")
+        with files.open(files.root) as file:
+            try:
+                self._tar(file).close()
+            except _DAMAGED as error:
+                raise InvalidInput(f"{self._uri}: no tar that can be read: {error}") from error
+
+    def _tar(self, file: IO[bytes]) -> tarfile.TarFile:
+        return tarfile.open(fileobj=file, mode=self._mode)  # type: ignore[call-overload,no-any-return]  # mode is one of three
+
+    def __iter__(self) -> Iterator[SourceItem]:
+        """Yield the pictures in the order they lie in; the last item tells where a damaged archive broke off."""
+        with self._files.open(self._files.root) as file:
+            group = _Group("")
+            try:
+                with self._tar(file) as tar:
+                    while (member := tar.next()) is not None:
+                        tar.members.clear()  # type: ignore[attr-defined]  # else it keeps every header it saw
+                        if not member.isfile():
+                            self.skipped += not member.isdir()
+                            continue
+                        name = member.name.lstrip("/")
+                        key = _key_of(name)
+                        if key != group.key or group.members >= _MAX_GROUP:
+                            yield from self._items(group)
+                            group = _Group(key)
+                        group.members += 1
+                        self._take(tar, member, name, group)
+            except _DAMAGED as error:
+                yield from self._items(group)
+                yield unreadable(self._uri, f"the archive is damaged and was read up to {group.key!r}: {error}")
+                return
+            yield from self._items(group)
+
+    def _take(self, tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, group: _Group) -> None:
+        if is_hidden(name):
+            self.skipped += 1
+        elif is_picture(name):
+            group.pictures.append((name, self._picture(tar, member, name)))
+        elif suffix_of(name) in UNREAD_SUFFIXES:
+            group.pictures.append((name, unread_format(self._member_uri(name))))
+        elif suffix_of(name) in (".json", ".txt"):
+            if member.size <= MAX_SIDECAR_BYTES:
+                group.sidecars[name] = _bytes_of(tar, member)
+        else:
+            self.skipped += 1
+
+    def _member_uri(self, name: str) -> str:
+        return f"{self._uri}::{printable(name)}"
+
+    def _picture(self, tar: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> SourceItem:
+        uri = self._member_uri(name)
+        if member.size > self._max_bytes:
+            return unreadable(uri, str(too_many_bytes(member.size, self._max_bytes)), PictureFault.TOO_MANY_BYTES)
+        fingerprint = None if self._version is None else f"{self._version}@{member.offset_data}+{member.size}"
+        if self._in_place and not member.issparse():
+            read = partial(
+                local.read,
+                self._files.root,
+                max_bytes=self._max_bytes,
+                start=member.offset_data,
+                length=member.size,
+            )
+            return SourceItem(uri=uri, fingerprint=fingerprint, read=read, size=member.size)
+        data = _bytes_of(tar, member)
+        return SourceItem(uri=uri, fingerprint=fingerprint, read=lambda: data, size=member.size)
+
+    def _items(self, group: _Group) -> Iterator[SourceItem]:
+        for name, item in group.pictures:
+            yield with_sidecars(item, _sidecars_of(name, group))
+
+
+def _bytes_of(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    content = tar.extractfile(member)
+    data = b"" if content is None else content.read()
+    if len(data) != member.size:
+        raise tarfile.ReadError("unexpected end of data")
+    return data
+
+
+def _key_of(name: str) -> str:
+    folder, base = posixpath.split(name)
+    return posixpath.join(folder, base.partition(".")[0])
+
+
+def _sidecars_of(name: str, group: _Group) -> dict[str, bytes]:
+    """Pick the sidecars of a picture: those of its full name, of its name without suffix, of the group's key."""
+    found: dict[str, bytes] = {}
+    for base in (group.key, os.path.splitext(name)[0], name):  # noqa: PTH122  names in an archive are no paths
+        for suffix in (".json", ".txt"):
+            if (data := group.sidecars.get(base + suffix)) is not None:
+                found[suffix] = data
+    return found
+
+
+def with_sidecars(item: SourceItem, sidecars: dict[str, bytes]) -> SourceItem:
+    """Add what `.json` and `.txt` beside a picture say; a sidecar that can't be read puts the picture in quarantine."""
+    try:
+        described = describe_sidecars(sidecars)
+    except ValueError as error:
+        return unreadable(item.uri, str(error), PictureFault.BAD_METADATA)
+    return with_description(item, described)
+
+
+def with_description(item: SourceItem, described: Described) -> SourceItem:
+    """Add a description, which holds over what the item says already."""
+    whole = joined(described, Described(title=item.title, metadata=item.metadata))
+    return SourceItem(
+        uri=item.uri,
+        fingerprint=item.fingerprint,
+        read=item.read,
+        title=whole.title,
+        metadata=whole.metadata,
+        size=item.size,
+    )
+
+
+def describe_sidecars(sidecars: dict[str, bytes]) -> Described:
+    """Read the sidecars of one picture by their suffixes; JSON holds over text. Raises ValueError with the reason."""
+    said = NOTHING_SAID
+    if (data := sidecars.get(".json")) is not None:
+        try:
+            source = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"its .json file is not JSON: {error}") from error
+        if not isinstance(source, dict):
+            raise ValueError('its .json file holds no object like {"title": …}')  # fmt: skip
+        said = describe(source)
+    if (data := sidecars.get(".txt")) is not None:
+        said = joined(said, describe_caption(data.decode("utf-8", "replace")))
+    return said

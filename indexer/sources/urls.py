@@ -1,0 +1,39 @@
+"""Lists of addresses: a text file with one http(s) address a line; blank lines and # comments are passed over."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+from indexer.sources.items import WEB_SCHEMES
+from indexer.sources.manifest import Files
+from phosphene.errors import InvalidManifest
+
+
+class UrlList:
+    """A list that was checked line by line. Iterates over the file, so its length does not matter."""
+
+    def __init__(self, files: Files) -> None:
+        """Raise InvalidManifest with the line that is no address."""
+        self._files = files
+        self._length = sum(1 for _ in self)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the addresses."""
+        name = self._files.uri(self._files.root)
+        with self._files.open(self._files.root) as binary:
+            lines = io.TextIOWrapper(binary, encoding="utf-8-sig")
+            number = 0
+            try:
+                for number, line in enumerate(lines, start=1):
+                    url = line.strip()
+                    if not url or url.startswith("#"):
+                        continue
+                    if not url.startswith(WEB_SCHEMES):
+                        raise InvalidManifest(f"{name}: line {number}: {url[:100]!r} is no http or https address")
+                    yield url
+            except UnicodeDecodeError as error:
+                raise InvalidManifest(f"{name}: line {number + 1}: is not UTF-8: {error}") from error
