@@ -19,10 +19,9 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self
 from uuid import UUID
 
 from phosphene.errors import SpaceMismatch, Unavailable
@@ -31,7 +30,9 @@ from phosphene.types import Field, Float32, PointId, Space, UnitEmbeddings
 from phosphene.vectors.base import Payload, ScoredPoint, StoredPoint, VectorQuery
 from phosphene.vectors.checks import RESERVED_FIELDS, check_query, checked_payload, checked_points
 from phosphene.vectors.edge_shard import EdgeShard, ShardShape, Translated
-from phosphene.vectors.folder import IndexFolder, Pointer, copy_sparse, sync
+from phosphene.vectors.folder import IndexFolder, Pointer, copy_sparse
+from phosphene.vectors.pointers import sync
+from phosphene.vectors.ties import nearest, parts
 
 Profile = Literal["flat", "graph"]
 
@@ -43,8 +44,6 @@ _FLUSH_AFTER_POINTS = 4096
 _SPARE_BYTES = 128 * 2**20  # the log grows by 32 MB at a time, and a full disk under a memory map ends the process
 _LATE_POINTS_UNDER_LOCK = 1024
 _CATCH_UP_ROUNDS = 20
-
-_T = TypeVar("_T")
 
 
 class EdgeIndex:
@@ -110,7 +109,7 @@ class EdgeIndex:
         """Write points, replacing those of the same id."""
         points = checked_points(self._space, ids, embeddings, payloads)
         with self._writing(ids):
-            for some in _parts(points, _POINTS_A_CALL):
+            for some in parts(points, _POINTS_A_CALL):
                 with self._calling() as shard:
                     shard.upsert(some)
 
@@ -118,14 +117,14 @@ class EdgeIndex:
         """Replace whole payloads of points that exist; an unknown id is ignored."""
         fresh = dict(zip(ids, map(checked_payload, payloads), strict=True))
         with self._writing(ids):
-            for some in _parts(fresh, _POINTS_A_CALL):
+            for some in parts(fresh, _POINTS_A_CALL):
                 with self._calling() as shard:
                     shard.overwrite_payloads({identifier: fresh[identifier] for identifier in some})
 
     def delete(self, ids: Sequence[PointId]) -> None:
         """Remove points; an unknown id is ignored."""
         with self._writing(ids):
-            for some in _parts(ids, _POINTS_A_CALL):
+            for some in parts(ids, _POINTS_A_CALL):
                 with self._calling() as shard:
                     shard.delete(some)
 
@@ -133,29 +132,16 @@ class EdgeIndex:
         """Answer each query with its nearest points, best first, ties by id."""
         for query in queries:
             check_query(self._space, query)
-        answers: list[list[ScoredPoint]] = [[] for _ in queries]
-        total = self.size()
-        # One more than the limit shows whether a tie runs on past it; which of its points come first by id is known
-        # only when all of them are there.
-        limits = {number: query.limit + 1 for number, query in enumerate(queries)}
-        while limits:
-            for some in _parts(limits, _QUERIES_A_CALL):
-                asked = [(queries[number], min(limits[number], max(total, 1))) for number in some]
-                with self._calling() as shard:
-                    results = shard.query(asked)
-                for number, result in zip(some, results, strict=True):
-                    limit = queries[number].limit
-                    if len(result) == limits[number] < total and result[limit - 1].score == result[-1].score:
-                        limits[number] *= 4
-                    else:
-                        answers[number] = result[:limit]
-                        del limits[number]
-        return answers
+        return nearest(queries, self._ask, at_once=_QUERIES_A_CALL)
+
+    def _ask(self, asked: Sequence[tuple[VectorQuery, int]]) -> list[list[ScoredPoint]]:
+        with self._calling() as shard:
+            return shard.query(asked)
 
     def vectors(self, ids: Sequence[PointId]) -> dict[PointId, Float32]:
         """Return the unit vectors, each (d,) float32, of those ids that exist."""
         found: dict[PointId, Float32] = {}
-        for some in _parts(ids, _POINTS_A_CALL):
+        for some in parts(ids, _POINTS_A_CALL):
             with self._calling() as shard:
                 found |= shard.vectors(some)
         return found
@@ -302,7 +288,7 @@ class EdgeIndex:
             self._replay(late, fresh)
 
     def _replay(self, late: Sequence[PointId], fresh: EdgeShard) -> None:
-        for some in _parts(late, _POINTS_A_CALL):
+        for some in parts(late, _POINTS_A_CALL):
             with self._calling() as live:
                 live.bring_up_to_date(fresh, some)
 
@@ -345,9 +331,3 @@ def _sync_log(shard: Path) -> bool:
     if segments:
         sync(log)
     return bool(segments)
-
-
-def _parts(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    rest = iter(list(items))
-    while part := list(islice(rest, size)):
-        yield part

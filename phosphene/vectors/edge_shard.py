@@ -25,6 +25,7 @@ from phosphene.vectors import conditions as normal
 from phosphene.vectors.base import Payload, ScoredPoint, StoredPoint, VectorQuery
 from phosphene.vectors.checks import TENANT, CheckedPoint
 from phosphene.vectors.folder import damaged, in_use
+from phosphene.vectors.ties import ranked
 
 _OVERSAMPLING = 3.0
 _EF = 128
@@ -98,7 +99,8 @@ class EdgeShard:
 
     def query(self, queries: Sequence[tuple[VectorQuery, int]]) -> list[list[ScoredPoint]]:
         """Answer queries, each with a limit of its own instead of the query's; best first, ties by id."""
-        requests = [_request(query, limit) for query, limit in queries]
+        most = max(1, self.size())  # the engine makes room for as many as are asked for
+        requests = [_request(query, min(limit, most)) for query, limit in queries]
         return [_ranked(points) for points in self._shard.query_batch(engine.QueryBatchRequest(requests))]
 
     def vectors(self, ids: Sequence[PointId]) -> dict[PointId, Float32]:
@@ -209,8 +211,9 @@ def _uuid(identifier: object) -> PointId:
 
 
 def _ranked(points: Sequence[engine.ScoredPoint]) -> list[ScoredPoint]:
-    ranked = sorted(points, key=lambda point: (-point.score, _uuid(point.id)))
-    return [ScoredPoint(_uuid(point.id), max(-1.0, min(1.0, point.score)), _payload(point.payload)) for point in ranked]
+    return ranked(
+        [ScoredPoint(_uuid(point.id), max(-1.0, min(1.0, point.score)), _payload(point.payload)) for point in points]
+    )
 
 
 def _payload(payload: dict[str, Any] | None) -> Payload:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Self
 
 from phosphene.errors import DamagedData, DataFolderInUse
+from phosphene.vectors.pointers import sync, write_whole
 
 _FORMAT = 1
 _COPY_BYTES = 8 * 2**20
@@ -98,13 +99,7 @@ class IndexFolder:
 
     def point_to(self, pointer: Pointer) -> None:
         """Make a shard the live one: durable, and all or nothing."""
-        fresh = self.path / "current.json.new"
-        with fresh.open("w") as file:
-            json.dump({"format": _FORMAT, **asdict(pointer)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(self.path / "current.json")
-        sync(self.path)
+        write_whole(self.path / "current.json", {"format": _FORMAT, **asdict(pointer)})
 
     def sweep(self, live: str) -> None:
         """Delete what is not the live shard."""
@@ -125,15 +120,6 @@ def damaged(path: Path, reason: str) -> DamagedData:
     """Say what is wrong with a folder and what mends it."""
     line = " ".join(reason.split())[:200]
     return DamagedData(f"the vector index in {path} is damaged ({line}): run `phosphene verify --repair`")
-
-
-def sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk; threads go on meanwhile."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def copy_sparse(source: Path, target: Path) -> None:

@@ -1,0 +1,391 @@
+"""The index on a Qdrant server or cluster. The only file that imports qdrant_client (1.20).
+
+One collection a space, named after it. Writes wait until the server has them on its disk. What a server of 1.18 can
+do (TurboQuant) and one of 1.19 (where to keep the codes) is asked by its version; older ones keep int8 codes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import grpc
+import numpy as np
+from qdrant_client import QdrantClient, models
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+
+from phosphene.errors import (
+    DamagedData,
+    Forbidden,
+    InvalidInput,
+    InvalidSettings,
+    Overloaded,
+    PhospheneError,
+    SpaceMismatch,
+    Unavailable,
+)
+from phosphene.filters import Filter
+from phosphene.types import Field, FieldKind, Float32, PointId, Space, UnitEmbeddings
+from phosphene.vectors import conditions as normal
+from phosphene.vectors.base import Payload, ScoredPoint, StoredPoint, VectorQuery
+from phosphene.vectors.checks import (
+    RESERVED_FIELDS,
+    TENANT,
+    CheckedPoint,
+    check_query,
+    checked_payload,
+    checked_points,
+)
+from phosphene.vectors.ties import nearest, parts, ranked
+
+_REQUEST_BYTES = 16 * 2**20  # a server refuses 32 MB
+_BYTES_A_NUMBER = 22  # a float32 written out in JSON
+_POINTS_A_CALL = 1000
+_QUERIES_A_CALL = 64
+_OVERSAMPLING = 3.0
+_EF = 128
+
+_log = logging.getLogger(__name__)
+
+_SCHEMAS = {
+    FieldKind.KEYWORD: models.PayloadSchemaType.KEYWORD,
+    FieldKind.INTEGER: models.PayloadSchemaType.INTEGER,
+    FieldKind.FLOAT: models.PayloadSchemaType.FLOAT,
+    FieldKind.BOOL: models.PayloadSchemaType.INTEGER,  # stored as 0 and 1, as in the embedded engine
+    FieldKind.DATETIME: models.PayloadSchemaType.DATETIME,
+}
+
+
+class ServerIndex:
+    """A VectorIndex in a collection of a server; thread-safe. Open it after any fork."""
+
+    def __init__(self, client: QdrantClient, space: Space, url: str) -> None:
+        self._client, self._space, self._url = client, space, url
+        self._name = str(space.id)
+
+    @classmethod
+    def open(
+        cls, url: str, space: Space, *, api_key: str | None = None, grpc_port: int | None = None, timeout_s: int = 30
+    ) -> Self:
+        """Connect, and make the collection of the space with its payload indexes if it isn't there.
+
+        With `grpc_port` points travel over gRPC. Raises InvalidSettings, Unavailable, Forbidden, SpaceMismatch.
+        """
+        shown = _shown(url)
+        client = _connect(url, shown, api_key=api_key, grpc_port=grpc_port, timeout_s=timeout_s)
+        index = cls(client, space, shown)
+        try:
+            with _Translated(shown):
+                index._make_collection(_version(client.info().version))
+        except BaseException:
+            client.close()
+            raise
+        return index
+
+    @property
+    def space(self) -> Space:
+        """The space of all vectors in here."""
+        return self._space
+
+    def declare(self, fields: Sequence[Field]) -> None:
+        """Make the payload indexes that filters on these fields need."""
+        with _Translated(self._url):
+            known = self._client.get_collection(self._name).payload_schema
+            for field in fields:
+                schema = _SCHEMAS.get(field.kind)
+                if schema is None or (field.name in known and known[field.name].data_type == schema):
+                    continue
+                if field.name in known:
+                    self._client.delete_payload_index(self._name, field.name, wait=True)
+                self._client.create_payload_index(self._name, field.name, schema, wait=True)
+
+    def upsert(self, ids: Sequence[PointId], embeddings: UnitEmbeddings, payloads: Sequence[Payload]) -> None:
+        """Write points, replacing those of the same id."""
+        points = checked_points(self._space, ids, embeddings, payloads)
+        for some in _by_bytes(points, self._space.dimension):
+            made = [models.PointStruct(id=str(point[0]), vector=point[1].tolist(), payload=point[2]) for point in some]
+            with _Translated(self._url):
+                self._client.upsert(self._name, made, wait=True)
+
+    def set_payloads(self, ids: Sequence[PointId], payloads: Sequence[Payload]) -> None:
+        """Replace whole payloads of points that exist; an unknown id is ignored."""
+        fresh = dict(zip(ids, map(checked_payload, payloads), strict=True))
+        for some in parts(fresh, _POINTS_A_CALL):
+            with _Translated(self._url):
+                found = self._client.retrieve(self._name, _texts(some), with_payload=False, with_vectors=False)
+                operations: list[models.UpdateOperation] = [
+                    models.OverwritePayloadOperation(
+                        overwrite_payload=models.SetPayload(points=[record.id], payload=fresh[_uuid(record.id)])
+                    )
+                    for record in found
+                ]
+                if operations:
+                    self._client.batch_update_points(self._name, operations, wait=True)
+
+    def delete(self, ids: Sequence[PointId]) -> None:
+        """Remove points; an unknown id is ignored."""
+        for some in parts(ids, _POINTS_A_CALL):
+            with _Translated(self._url):
+                self._client.delete(self._name, models.PointIdsList(points=list(_texts(some))), wait=True)
+
+    def query(self, queries: Sequence[VectorQuery]) -> list[list[ScoredPoint]]:
+        """Answer each query with its nearest points, best first, ties by id: all in one request."""
+        for query in queries:
+            check_query(self._space, query)
+        return nearest(queries, self._ask, at_once=_QUERIES_A_CALL)
+
+    def _ask(self, asked: Sequence[tuple[VectorQuery, int]]) -> list[list[ScoredPoint]]:
+        requests = [_request(query, limit) for query, limit in asked]
+        with _Translated(self._url):
+            answers = self._client.query_batch_points(self._name, requests)
+        return [ranked([_scored(point) for point in answer.points]) for answer in answers]
+
+    def vectors(self, ids: Sequence[PointId]) -> dict[PointId, Float32]:
+        """Return the unit vectors, each (d,) float32, of those ids that exist."""
+        found: dict[PointId, Float32] = {}
+        for some in parts(ids, _POINTS_A_CALL):
+            with _Translated(self._url):
+                records = self._client.retrieve(self._name, _texts(some), with_payload=False, with_vectors=True)
+            found |= {_uuid(record.id): np.asarray(record.vector, dtype=np.float32) for record in records}
+        return found
+
+    def scroll(self, *, after: PointId | None, limit: int) -> list[StoredPoint]:
+        """List points in the order of their ids, those greater than `after`."""
+        first = 0 if after is None else after.int + 1
+        if limit < 1 or first >= 1 << 128:
+            return []
+        with _Translated(self._url):
+            records, _ = self._client.scroll(self._name, offset=str(UUID(int=first)), limit=limit, with_payload=True)
+        return [StoredPoint(_uuid(record.id), record.payload or {}) for record in records]
+
+    def count(self, filter: Filter | None = None) -> int:  # noqa: A002  the field's word for it
+        """Count points exactly."""
+        asked = _filter(filter)
+        with _Translated(self._url):
+            return int(self._client.count(self._name, asked, exact=True).count)
+
+    def optimise(self) -> bool:
+        """Do nothing: a server builds its graph by itself."""
+        return False
+
+    def drop(self) -> None:
+        """Delete the index and all in it."""
+        with _Translated(self._url):
+            self._client.delete_collection(self._name)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
+
+    def _make_collection(self, version: tuple[int, int]) -> None:
+        if not self._client.collection_exists(self._name):
+            try:
+                self._client.create_collection(
+                    self._name,
+                    # The codes stay in memory, the float32 originals are read from the disk for the best 3 x limit.
+                    vectors_config=models.VectorParams(
+                        size=self._space.dimension, distance=models.Distance.COSINE, on_disk=True
+                    ),
+                    quantization_config=_quantization(version),
+                )
+            except (UnexpectedResponse, grpc.RpcError) as error:
+                if not _already_there(error):  # another process was quicker
+                    raise
+        info = self._client.get_collection(self._name)
+        size = getattr(info.config.params.vectors, "size", None)
+        if size != self._space.dimension:
+            raise SpaceMismatch(
+                f"collection {self._name} on {self._url} holds vectors of {size} numbers, {self._space.model!r} has "
+                f"{self._space.dimension}: another program made it; rename or delete it"
+            )
+        if TENANT not in info.payload_schema:
+            tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
+            self._client.create_payload_index(self._name, TENANT, tenant, wait=True)
+        self.declare(RESERVED_FIELDS)
+
+
+def _connect(url: str, shown: str, *, api_key: str | None, grpc_port: int | None, timeout_s: int) -> QdrantClient:
+    if api_key is not None and urlsplit(url).scheme == "http":
+        _log.warning("the Qdrant key travels unencrypted to %s: use https where the network is not your own", shown)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Api key is used", UserWarning)  # said above, with the address
+        return QdrantClient(
+            url=url,
+            api_key=api_key,
+            prefer_grpc=grpc_port is not None,
+            grpc_port=grpc_port or 6334,
+            timeout=timeout_s,
+            check_compatibility=False,
+        )
+
+
+def _shown(url: str) -> str:
+    """Give the address for messages: without user, password or query."""
+    split = urlsplit(url)
+    if split.scheme not in ("http", "https") or not split.hostname:
+        raise InvalidSettings("PHOSPHENE_QDRANT_URL is an address like http://host:6333")
+    return f"{split.scheme}://{split.hostname}" + (f":{split.port}" if split.port else "") + split.path.rstrip("/")
+
+
+def _version(text: str) -> tuple[int, int]:
+    major, minor = text.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _quantization(version: tuple[int, int]) -> models.QuantizationConfig:
+    placed: dict[str, Any] = {"memory": models.Memory.PINNED} if version >= (1, 19) else {"always_ram": True}
+    if version >= (1, 18):
+        bits = models.TurboQuantBitSize.BITS4
+        return models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(bits=bits, **placed))
+    return models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, **placed))
+
+
+class _Translated:
+    """Turns what the client raises into our errors, with the address and never the key."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, UnexpectedResponse):
+            raise self._refused(error.status_code or 0, _said(error.content)) from error
+        if isinstance(error, ResourceExhaustedResponse):
+            raise Overloaded(f"Qdrant at {self._url} has too much to do", retry_after_s=error.retry_after_s) from error
+        if isinstance(error, ResponseHandlingException):
+            raise Unavailable(
+                f"Qdrant at {self._url} does not answer ({_first_line(error.source)}): check PHOSPHENE_QDRANT_URL, "
+                "and that the server runs"
+            ) from error
+        if isinstance(error, grpc.RpcError):
+            status, said = _http_status(error)
+            raise self._refused(status, said) from error
+        if isinstance(error, ApiException):
+            raise Unavailable(f"Qdrant at {self._url}: {_first_line(error)}") from error
+
+    def _refused(self, status: int, said: str) -> PhospheneError:
+        if status in (401, 403):
+            return Forbidden(f"Qdrant at {self._url} refuses the key: check PHOSPHENE_QDRANT_API_KEY")
+        if status == 404:
+            return DamagedData(f"Qdrant at {self._url} has lost it ({said}): run `phosphene verify --repair`")
+        if 400 <= status < 500 and status not in (408, 429):
+            return InvalidInput(f"Qdrant at {self._url} refuses the request: {said}")
+        return Unavailable(f"Qdrant at {self._url} can't answer now ({said})")
+
+
+_STATUS_OF = {
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.UNIMPLEMENTED: 400,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+}
+
+
+def _http_status(error: grpc.RpcError) -> tuple[int, str]:
+    if not isinstance(error, grpc.Call):
+        return 503, _first_line(error)
+    return _STATUS_OF.get(error.code(), 503), " ".join(str(error.details() or error.code().name).split())[:200]
+
+
+def _already_there(error: Exception) -> bool:
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code == 409 or b"already exists" in error.content
+    return isinstance(error, grpc.Call) and "already exists" in str(error.details())
+
+
+def _said(content: bytes) -> str:
+    try:
+        said = json.loads(content)["status"]["error"]
+    except (ValueError, TypeError, KeyError):
+        said = content.decode(errors="replace")
+    return " ".join(str(said).split())[:200] or "no reason given"
+
+
+def _first_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _by_bytes(points: Sequence[CheckedPoint], dimension: int) -> Iterator[list[CheckedPoint]]:
+    part: list[CheckedPoint] = []
+    size = 0
+    for point in points:
+        weight = dimension * _BYTES_A_NUMBER + len(json.dumps(point[2])) + 64
+        if part and (size + weight > _REQUEST_BYTES or len(part) == _POINTS_A_CALL):
+            yield part
+            part, size = [], 0
+        part.append(point)
+        size += weight
+    if part:
+        yield part
+
+
+def _uuid(identifier: object) -> PointId:
+    return PointId(UUID(str(identifier)))
+
+
+def _texts(ids: Sequence[PointId]) -> list[str]:
+    return [str(identifier) for identifier in ids]
+
+
+def _scored(point: models.ScoredPoint) -> ScoredPoint:
+    return ScoredPoint(_uuid(point.id), max(-1.0, min(1.0, point.score)), point.payload or {})
+
+
+def _request(query: VectorQuery, limit: int) -> models.QueryRequest:
+    quantization = (
+        models.QuantizationSearchParams(ignore=True)
+        if query.exact
+        else models.QuantizationSearchParams(rescore=True, oversampling=_OVERSAMPLING)
+    )
+    params = models.SearchParams(hnsw_ef=None if query.exact else _EF, exact=query.exact, quantization=quantization)
+    return models.QueryRequest(
+        query=query.vector.tolist(), filter=_filter(query.filter), limit=limit, with_payload=True, params=params
+    )
+
+
+def _filter(source: Filter | None) -> models.Filter | None:
+    return None if source is None else _group(normal.conditions_of(source))
+
+
+def _group(group: normal.Group) -> models.Filter:
+    return models.Filter(
+        must=[_condition(part) for part in group.must] or None,
+        should=[_condition(part) for part in group.should] or None,
+        must_not=[_condition(part) for part in group.must_not] or None,
+    )
+
+
+def _condition(source: normal.Condition) -> models.Condition:
+    match source:
+        case normal.Match():
+            values: list[Any] = list(source.values)
+            match = models.MatchValue(value=values[0]) if len(values) == 1 else models.MatchAny(any=values)
+            made: models.Condition = models.FieldCondition(key=source.key, match=match)
+        case normal.Between():
+            bounds = models.Range(gte=source.gte, gt=source.gt, lte=source.lte, lt=source.lt)
+            made = models.FieldCondition(key=source.key, range=bounds)
+        case normal.During():
+            named: dict[str, Any] = {"gte": source.gte, "gt": source.gt, "lte": source.lte, "lt": source.lt}
+            made = models.FieldCondition(key=source.key, range=models.DatetimeRange(**named))
+        case normal.Empty():
+            made = models.IsEmptyCondition(is_empty=models.PayloadField(key=source.key))
+        case normal.Nowhere():
+            made = models.HasIdCondition(has_id=[])
+        case normal.Group():
+            made = _group(source)
+    return made

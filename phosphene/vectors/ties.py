@@ -1,0 +1,48 @@
+"""Answers that are the same each time, also where equal scores stand at the limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from phosphene.vectors.base import ScoredPoint, VectorQuery
+
+_MOST_TIED = 16_384  # beyond that many equal scores the engine's choice stands
+
+_T = TypeVar("_T")
+Ask = Callable[[Sequence[tuple[VectorQuery, int]]], list[list[ScoredPoint]]]
+
+
+def ranked(points: Sequence[ScoredPoint]) -> list[ScoredPoint]:
+    """Order by score, best first, then by id."""
+    return sorted(points, key=lambda point: (-point.score, point.id))
+
+
+def nearest(queries: Sequence[VectorQuery], ask: Ask, *, at_once: int) -> list[list[ScoredPoint]]:
+    """Answer queries through `ask`, which takes each with a limit of its own and answers ranked.
+
+    An engine breaks ties as it likes. One point more than asked for shows whether a tie runs on past the limit; then
+    more is asked for until its end is seen, because only then is it known which of its points come first by id.
+    """
+    answers: list[list[ScoredPoint]] = [[] for _ in queries]
+    limits = {number: query.limit + 1 for number, query in enumerate(queries)}
+    while limits:
+        for some in parts(list(limits), at_once):
+            results = ask([(queries[number], limits[number]) for number in some])
+            for number, result in zip(some, results, strict=True):
+                limit = queries[number].limit
+                tied = len(result) >= limits[number] and result[limit - 1].score == result[-1].score
+                if tied and limits[number] < limit + _MOST_TIED:
+                    limits[number] *= 4
+                else:
+                    answers[number] = result[:limit]
+                    del limits[number]
+    return answers
+
+
+def parts(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """Cut into lists of at most `size`."""
+    rest = iter(items)
+    while part := list(islice(rest, size)):
+        yield part
