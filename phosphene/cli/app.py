@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -39,7 +40,9 @@ def _settings(**overrides: object) -> Settings:
     return load_settings(**overrides)
 
 
-def _backend(command: str, *, data: Path | None, model: str | None, server: str | None, api_key: str | None) -> Backend:
+def _backend(
+    command: str, *, data: Path | None, model: str | None, server: str | None, api_key: str | None
+) -> AbstractContextManager[Backend]:
     settings = _settings(data=data, model=model)
     return choose_backend(settings, command=f"phosphene {command}", server=server, api_key=api_key)
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from phosphene.errors import InvalidInput
 from phosphene.holder import current_holder
 from phosphene.settings import Settings
-from search_api.schemas import IngestOut, QuarantineEntry, SearchResponse, VerifyOut
+from search_api.schemas import IngestResponse, QuarantineEntry, SearchResponse, VerifyResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +53,15 @@ class Backend(Protocol):
         """Find pictures."""
         ...
 
-    def ingest(self, asked: Ingested) -> IngestOut:
+    def ingest(self, asked: Ingested) -> IngestResponse:
         """Add pictures, showing progress on stderr."""
         ...
 
-    def ingest_status(self, ingest: str) -> IngestOut:
+    def ingest_status(self, ingest: str) -> IngestResponse:
         """Say how an ingest stands."""
         ...
 
-    def ingests(self) -> list[IngestOut]:
+    def ingests(self) -> list[IngestResponse]:
         """List ingests, newest first."""
         ...
 
@@ -69,7 +69,7 @@ class Backend(Protocol):
         """List what could not be used, of one ingest or of all."""
         ...
 
-    def verify(self, *, repair: bool) -> VerifyOut:
+    def verify(self, *, repair: bool) -> VerifyResponse:
         """Compare catalogue, blobs and index."""
         ...
 

@@ -20,7 +20,7 @@ from phosphene.filters import parse_terms
 from phosphene.jobs import JobName
 from phosphene.settings import Settings
 from phosphene.types import DEFAULT_TENANT, AssetId, IngestId
-from search_api.schemas import IngestOut, QuarantineEntry, SearchResponse, VerifyOut
+from search_api.schemas import IngestResponse, QuarantineEntry, SearchResponse, VerifyResponse
 from search_api.search import SearchQuery, run_search
 
 LISTED = 20  # ingests
@@ -64,7 +64,7 @@ class LocalBackend:
         )
         return SearchResponse.of(run_search(query, engine=engine, tenant=DEFAULT_TENANT))
 
-    def ingest(self, asked: Ingested) -> IngestOut:
+    def ingest(self, asked: Ingested) -> IngestResponse:
         """Add pictures; without waiting where Celery workers can do it."""
         engine = self._engine
         if not asked.wait:
@@ -89,9 +89,9 @@ class LocalBackend:
         finally:
             if jobs is not None:
                 jobs.close()
-        return IngestOut.of(done)
+        return IngestResponse.of(done)
 
-    def _send(self, asked: Ingested) -> IngestOut:
+    def _send(self, asked: Ingested) -> IngestResponse:
         if self._settings.broker_url is None:
             raise InvalidInput(
                 "--no-wait needs a process that goes on: start `phosphene serve`, or set PHOSPHENE_BROKER_URL"
@@ -114,15 +114,15 @@ class LocalBackend:
             )
         finally:
             jobs.close()
-        return IngestOut.of(engine.catalog.ingest(DEFAULT_TENANT, ingest))
+        return IngestResponse.of(engine.catalog.ingest(DEFAULT_TENANT, ingest))
 
-    def ingest_status(self, ingest: str) -> IngestOut:
+    def ingest_status(self, ingest: str) -> IngestResponse:
         """Say how an ingest stands."""
-        return IngestOut.of(self._engine.catalog.ingest(DEFAULT_TENANT, IngestId(_uuid(ingest, "ingest"))))
+        return IngestResponse.of(self._engine.catalog.ingest(DEFAULT_TENANT, IngestId(_uuid(ingest, "ingest"))))
 
-    def ingests(self) -> list[IngestOut]:
+    def ingests(self) -> list[IngestResponse]:
         """List ingests, newest first."""
-        return [IngestOut.of(ingest) for ingest in self._engine.catalog.ingests(DEFAULT_TENANT, limit=LISTED)]
+        return [IngestResponse.of(ingest) for ingest in self._engine.catalog.ingests(DEFAULT_TENANT, limit=LISTED)]
 
     def quarantine(self, ingest: str | None) -> list[QuarantineEntry]:
         """List what could not be used, of one ingest or of all."""
@@ -135,9 +135,9 @@ class LocalBackend:
             after = page[-1].id
         return entries
 
-    def verify(self, *, repair: bool) -> VerifyOut:
+    def verify(self, *, repair: bool) -> VerifyResponse:
         """Compare catalogue, blobs and index."""
-        return VerifyOut.of(verify(engine=self._engine, repair=repair))
+        return VerifyResponse.of(verify(engine=self._engine, repair=repair))
 
 
 def _uuid(text: str, what: str) -> UUID:

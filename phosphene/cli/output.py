@@ -13,7 +13,7 @@ from rich.table import Table
 
 from phosphene.cli.doctor import Finding, Verdict
 from phosphene.encoders import ModelDescription
-from search_api.schemas import IngestOut, QuarantineEntry, SearchResponse, VerifyOut
+from search_api.schemas import IngestResponse, QuarantineEntry, SearchResponse, VerifyResponse
 
 _STYLE = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
 
@@ -53,7 +53,7 @@ def hits(response: SearchResponse, *, as_json: bool) -> None:
         note(f"more: --cursor {response.next_cursor}")
 
 
-def ingested(response: IngestOut, *, as_json: bool) -> None:
+def ingested(response: IngestResponse, *, as_json: bool) -> None:
     """Print how an ingest went."""
     if as_json:
         line(response.model_dump_json())
@@ -62,21 +62,21 @@ def ingested(response: IngestOut, *, as_json: bool) -> None:
     if response.error:
         note(f"phosphene: {response.error}")
     if response.counts.quarantined:
-        note(f"see why: phosphene ingest status {response.ingest_id}")
+        note(f"see why: phosphene ingest status {response.id}")
 
 
-def ingests(responses: Sequence[IngestOut], entries: Sequence[QuarantineEntry], *, as_json: bool) -> None:
+def ingests(responses: Sequence[IngestResponse], entries: Sequence[QuarantineEntry], *, as_json: bool) -> None:
     """List ingests, newest first, and all that is in quarantine now."""
     if as_json:
         ingest_list = [response.model_dump(mode="json") for response in responses]
         line(json.dumps({"ingests": ingest_list, "quarantine": [entry.model_dump(mode="json") for entry in entries]}))
         return
     for response in responses:
-        line(f"{response.ingest_id}  {response.started_at:%Y-%m-%d %H:%M}  {response.state}  {_counts(response)}")
+        line(f"{response.id}  {response.started_at:%Y-%m-%d %H:%M}  {response.state}  {_counts(response)}")
     _quarantine(entries)
 
 
-def quarantine(response: IngestOut, entries: Sequence[QuarantineEntry], *, as_json: bool) -> None:
+def quarantine(response: IngestResponse, entries: Sequence[QuarantineEntry], *, as_json: bool) -> None:
     """Print one ingest with what it could not use."""
     if as_json:
         quarantined = [entry.model_dump(mode="json") for entry in entries]
@@ -86,7 +86,7 @@ def quarantine(response: IngestOut, entries: Sequence[QuarantineEntry], *, as_js
     _quarantine(entries)
 
 
-def verified(response: VerifyOut, *, as_json: bool) -> None:
+def verified(response: VerifyResponse, *, as_json: bool) -> None:
     """Print what verify found."""
     if as_json:
         line(response.model_dump_json())
@@ -125,7 +125,7 @@ def findings(report: Iterable[Finding], *, as_json: bool) -> bool:
     return fine
 
 
-def _counts(response: IngestOut) -> str:
+def _counts(response: IngestResponse) -> str:
     counts = response.counts
     parts = ("added", "unchanged", "updated", "quarantined")
     return ", ".join(f"{name} {getattr(counts, name)}" for name in parts)

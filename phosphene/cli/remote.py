@@ -20,11 +20,11 @@ from phosphene.types import Field
 from search_api.schemas import (
     FieldList,
     IngestList,
-    IngestOut,
+    IngestResponse,
     QuarantineEntry,
     QuarantinePage,
     SearchResponse,
-    VerifyOut,
+    VerifyResponse,
 )
 
 POLL_S = 0.3
@@ -73,7 +73,7 @@ class RemoteBackend:
                 body["filter"] = source_of(parsed)
         return self._post("/v1/search", body, SearchResponse)
 
-    def ingest(self, asked: Ingested) -> IngestOut:
+    def ingest(self, asked: Ingested) -> IngestResponse:
         """Let the server ingest; paths are of its machine, so they are made absolute here."""
         body: dict[str, object] = {"sources": [self._absolute(spec) for spec in asked.specs]}
         if asked.metadata is not None:
@@ -84,7 +84,7 @@ class RemoteBackend:
             raise InvalidInput(
                 "a running server decides itself whether it fetches: start it with PHOSPHENE_FETCH_URLS=true"
             )
-        started = self._post("/v1/ingests", body, IngestOut)
+        started = self._post("/v1/ingests", body, IngestResponse)
         return self._follow(started) if asked.wait else started
 
     def _absolute(self, spec: str) -> str:
@@ -92,12 +92,12 @@ class RemoteBackend:
             return spec
         return str(Path(spec).expanduser().absolute())
 
-    def _follow(self, ingest: IngestOut) -> IngestOut:
+    def _follow(self, ingest: IngestResponse) -> IngestResponse:
         progress = progress_for(sys.stderr)
         try:
             while ingest.state == "running":
                 time.sleep(POLL_S)
-                ingest = self.ingest_status(str(ingest.ingest_id))
+                ingest = self.ingest_status(str(ingest.id))
                 counts = ingest.counts
                 progress.report(
                     Snapshot(
@@ -108,18 +108,18 @@ class RemoteBackend:
                     )
                 )
         except KeyboardInterrupt:
-            text = f"the server goes on with it: phosphene ingest status {ingest.ingest_id}"
+            text = f"the server goes on with it: phosphene ingest status {ingest.id}"
             print(text, file=sys.stderr)  # noqa: T201  a command line prints
             raise
         finally:
             progress.close()
         return ingest
 
-    def ingest_status(self, ingest: str) -> IngestOut:
+    def ingest_status(self, ingest: str) -> IngestResponse:
         """Say how an ingest stands."""
-        return self._get(f"/v1/ingests/{ingest}", IngestOut)
+        return self._get(f"/v1/ingests/{ingest}", IngestResponse)
 
-    def ingests(self) -> list[IngestOut]:
+    def ingests(self) -> list[IngestResponse]:
         """List ingests, newest first."""
         return self._get("/v1/ingests", IngestList).ingests
 
@@ -133,9 +133,9 @@ class RemoteBackend:
             entries = entries + page.entries
         return entries
 
-    def verify(self, *, repair: bool) -> VerifyOut:
+    def verify(self, *, repair: bool) -> VerifyResponse:
         """Compare catalogue, blobs and index; takes as long as it takes."""
-        return self._post("/v1/verify", {"repair": repair}, VerifyOut, timeout_s=None)
+        return self._post("/v1/verify", {"repair": repair}, VerifyResponse, timeout_s=None)
 
     def _get(self, path: str, kind: type[Answer]) -> Answer:
         return self._request("GET", path, None, kind, TIMEOUT_S)

@@ -65,9 +65,9 @@ def serve_demo(settings: Settings, *, port_was_asked: bool) -> None:
 def _fill_if_empty(engine: Engine, jobs: Jobs, catalogue: Path) -> None:
     if engine.catalog.count_assets(DEFAULT_TENANT):
         return
-    sources = [str(catalogue)]
-    ingest = engine.catalog.start_ingest(DEFAULT_TENANT, sources)
-    jobs.send(JobName.INGEST, {"tenant": DEFAULT_TENANT, "ingest_id": str(ingest), "sources": sources})
+    source = str(catalogue)
+    ingest = engine.catalog.start_ingest(DEFAULT_TENANT, [source])
+    jobs.send(JobName.INGEST, {"tenant": DEFAULT_TENANT, "ingest_id": str(ingest), "sources": [source]})
     output.note("the demo catalogue is coming in; what is there can be searched already")
 
 

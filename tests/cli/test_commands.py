@@ -1,0 +1,206 @@
+"""The commands as a user types them: real processes, the starter model, pictures of the demo catalogue."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CATALOGUE = Path(__file__).parents[2] / "phosphene" / "starter" / "demo" / "catalogue.tar"
+PICTURES = 30
+
+
+@dataclass(frozen=True)
+class Ran:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401  JSON
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A folder to work in, with its own data folder."""
+
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PHOSPHENE_")}
+        return {**inherited, "PHOSPHENE_DATA": str(self.folder / "data"), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+    def run(self, *arguments: str, **variables: str) -> Ran:
+        done = subprocess.run(
+            [sys.executable, "-m", "phosphene", *arguments],
+            cwd=self.folder,
+            env={**self.environment, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "phosphene", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """Thirty clip-art pictures with sidecars in pictures/, two files that are no pictures among them."""
+    folder = tmp_path_factory.mktemp("desk")
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    with tarfile.open(CATALOGUE) as archive:
+        for member in archive.getmembers()[: 2 * PICTURES]:
+            source = archive.extractfile(member)
+            assert source is not None
+            (pictures / Path(member.name).name).write_bytes(source.read())
+    (pictures / "truncated.webp").write_bytes(next(pictures.glob("*.webp")).read_bytes()[:300])
+    (pictures / "letter.jpg").write_text("Dear librarian, this is no picture.")
+    desk = Desk(folder)
+    first = desk.run("ingest", "pictures", "--json")
+    assert first.status == 0, first.err
+    assert first.json["counts"] == {"added": PICTURES, "unchanged": 0, "updated": 0, "quarantined": 2}
+    return desk
+
+
+@pytest.fixture
+def server(desk: Desk) -> Iterator[str]:
+    process = desk.start("serve", "--port", "0")
+    assert process.stdout is not None
+    announced = re.search(r"http://\S+", process.stdout.readline())
+    assert announced, process.communicate(timeout=10)[1]
+    yield announced[0]
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+
+
+def _title_of_one(desk: Desk) -> tuple[str, str]:
+    picture = min((desk.folder / "pictures").glob("*.json"))
+    return str(json.loads(picture.read_text())["title"]), picture.stem
+
+
+def test_a_picture_finds_itself_and_a_text_finds_pictures(desk: Desk) -> None:
+    title, stem = _title_of_one(desk)
+    by_picture = desk.run("search", "--image", f"pictures/{stem}.webp", "--limit", "3", "--json")
+    assert by_picture.status == 0, by_picture.err
+    best = by_picture.json["hits"][0]
+    assert (best["title"], round(best["score"], 2)) == (title, 1.0)
+    for_people = desk.run("search", title, "--limit", "5")
+    assert for_people.status == 0
+    assert len(for_people.out.strip().splitlines()) == 6, "a heading and five hits"
+    similar = desk.run("search", "--asset", best["asset_id"], "--limit", "3", "--json")
+    assert best["asset_id"] not in {hit["asset_id"] for hit in similar.json["hits"]}
+
+
+def test_the_second_ingest_adds_nothing_and_status_lists_what_was_refused(desk: Desk) -> None:
+    again = desk.run("ingest", "pictures", "--json")
+    assert (again.status, again.json["counts"]["added"], again.json["counts"]["unchanged"]) == (0, 0, PICTURES)
+    status = desk.run("ingest", "status", "--json")
+    faults = {Path(entry["uri"]).name: entry["fault"] for entry in status.json["quarantine"]}
+    assert faults == {"truncated.webp": "truncated", "letter.jpg": "not_a_picture"}
+    assert "letter.jpg: not_a_picture" in desk.run("ingest", "status", again.json["id"]).out
+    assert desk.run("verify").status == 0
+
+
+def test_verify_notices_and_repairs_what_was_lost(desk: Desk) -> None:
+    shutil.rmtree(desk.folder / "data" / "vectors")
+    noticed = desk.run("verify")
+    assert noticed.status == 1
+    assert "missing" in noticed.out
+    repaired = desk.run("verify", "--repair")
+    assert repaired.status == 0, repaired.out + repaired.err
+    assert desk.run("verify").status == 0
+    assert len(desk.run("search", "anything", "--limit", "30", "--json").json["hits"]) == PICTURES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "line"),
+    [
+        (["search"], 2, "give one of TEXT, --image FILE and --asset ID"),
+        (["search", "   "], 2, "text is empty"),
+        (["search", "dog", "--filter", "yeer>=1990"], 2, "no field 'yeer'"),
+        (["search", "--image", "nowhere.png"], 2, "--image nowhere.png: No such file"),
+        (["search", "--image", "pictures/letter.jpg"], 1, "picture"),
+        (["search", "--asset", "seven"], 2, "not the id"),
+        (["ingest", "nowhere"], 2, "nowhere"),
+        (["ingest", "status", "seven"], 2, "not the id"),
+        (["ingest", "pictures", "--column-map", "title"], 2, "write field=column"),
+        (["search", "dog", "--server", "http://127.0.0.1:9"], 1, "http://127.0.0.1:9 can't be reached"),
+        (["search", "dog", "--model", "ViT-B-32/laion2b_s34b_b79k"], 1, "ViT-B-32"),
+        (["serve", "--host", "0.0.0.0"], 2, "API keys"),  # noqa: S104  refused
+    ],
+)
+def test_what_goes_wrong_is_one_line(desk: Desk, arguments: list[str], status: int, line: str) -> None:
+    ran = desk.run(*arguments)
+    assert ran.status == status, ran.err
+    assert line in ran.err
+    assert "Traceback" not in ran.err
+    assert len(ran.err.strip().splitlines()) == 1, ran.err
+
+
+def test_settings_that_are_wrong_or_misspelt_are_named(desk: Desk) -> None:
+    wrong = desk.run("search", "dog", PHOSPHENE_PORT="high")
+    assert (wrong.status, wrong.err.count("PHOSPHENE_PORT")) == (2, 1)
+    misspelt = desk.run("search", "dog", "--json", PHOSPHENE_MODELL="x")
+    assert misspelt.status == 0
+    assert "PHOSPHENE_MODELL is not a setting; did you mean PHOSPHENE_MODEL?" in misspelt.err
+
+
+def test_doctor_and_models(desk: Desk) -> None:
+    findings = {entry["subject"]: entry for entry in desk.run("doctor", "--json").json}
+    assert findings["model"]["verdict"] == "ok"
+    assert f"{PICTURES} assets" in findings["catalogue and blobs"]["detail"]
+    ill = desk.run("doctor", PHOSPHENE_MODEL="no-such-model/tag")
+    assert ill.status == 1
+    assert "no-such-model" in ill.out
+    assert "starter" in {entry["name"] for entry in desk.run("models", "--json").json}
+
+
+def test_commands_use_the_server_that_holds_the_folder(desk: Desk, server: str) -> None:
+    found = desk.run("search", "--image", f"pictures/{_title_of_one(desk)[1]}.webp", "--json", "--limit", "1")
+    assert found.status == 0, found.err
+    assert found.json["hits"][0]["title"] == _title_of_one(desk)[0]
+    filtered = desk.run("search", "dog", "--filter", "width>=100000", "--json")
+    assert (filtered.status, filtered.json["hits"]) == (0, [])
+    again = desk.run("ingest", "pictures", "--json")
+    assert (again.status, again.json["counts"]["unchanged"]) == (0, PICTURES), again.err
+    assert desk.run("verify").status == 0
+    assert server in desk.run("doctor").out
+    second = desk.run("serve", "--port", "0")
+    assert second.status == 1
+    assert "is held by `phosphene serve` (pid " in second.err
+    assert f"--server {server}" in second.err
+
+
+def test_a_killed_server_leaves_nothing_locked(desk: Desk) -> None:
+    process = desk.start("serve", "--port", "0")
+    assert process.stdout is not None
+    assert "http://" in process.stdout.readline()
+    process.kill()
+    process.communicate(timeout=60)
+    assert desk.run("search", "dog", "--json").status == 0
