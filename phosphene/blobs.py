@@ -279,7 +279,7 @@ class RemoteBlobs(BlobStore):
         super().__init__(_without_password(url))
         protocol = url.partition("://")[0]
         try:
-            self._files, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+            self._files, root = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
         except ImportError as error:
             remedy = "pip install 'phosphene[s3]'" if protocol in ("s3", "s3a") else str(error)
             msg = f"blobs at {protocol}:// need a package that is not installed: {remedy}"
