@@ -9,10 +9,10 @@ import json
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from celery import Celery
@@ -21,7 +21,7 @@ from kombu.exceptions import KombuError, OperationalError
 
 from phosphene.errors import InvalidInput, InvalidSettings, Overloaded, Unavailable
 
-JSON = str | int | float | bool | None | list["JSON"] | dict[str, "JSON"]
+JSON: TypeAlias = "str | int | float | bool | None | Sequence[JSON] | Mapping[str, JSON]"
 Handlers = Mapping["JobName", Callable[..., None]]
 
 TIME_LIMIT_S = 900  # one embed task: about 64 pictures

@@ -13,6 +13,7 @@ import httpx2
 from indexer.progress import Snapshot, progress_for
 from pydantic import BaseModel, ValidationError
 
+from phosphene.catalog.records import IngestCounts
 from phosphene.cli.backend import Asked, Ingested
 from phosphene.errors import Forbidden, InvalidInput, NotFound, PhospheneError, Unavailable
 from phosphene.filters import parse_terms, source_of
@@ -98,15 +99,7 @@ class RemoteBackend:
             while ingest.state == "running":
                 time.sleep(POLL_S)
                 ingest = self.ingest_status(str(ingest.id))
-                counts = ingest.counts
-                progress.report(
-                    Snapshot(
-                        added=counts.added,
-                        unchanged=counts.unchanged,
-                        updated=counts.updated,
-                        quarantined=counts.quarantined,
-                    )
-                )
+                progress.report(Snapshot("ingesting", IngestCounts(**ingest.counts.model_dump())))
         except KeyboardInterrupt:
             text = f"the server goes on with it: phosphene ingest status {ingest.id}"
             print(text, file=sys.stderr)  # noqa: T201  a command line prints
