@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from phosphene.types import FIELD_NAME, RESERVED_NAMES, Field, FieldKind, FieldValue, Metadata
+from phosphene.vectors.conditions import utc_text
 
 MAX_FIELDS = 256  # a tenant; each is an index in the vector engine
 MAX_VALUES = 1000  # strings in one list
@@ -162,10 +163,9 @@ def _iso(text: str) -> str | None:
     if _DATE.fullmatch(text) is None:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        return utc_text(text)
+    except (ValueError, OverflowError):
         return None
-    return text if len(text) == len("2024-05-17") else moment.isoformat()
 
 
 def brought_to(value: FieldValue, field: Field) -> FieldValue:
@@ -241,20 +241,27 @@ def describe(source: Mapping[str, object], column_map: Mapping[str, str] | None 
     flat = flatten(source)
     title_name = mapped.pop("title", None) or next((name for name in _TITLE_NAMES if flat.get(name)), None)
     title = plain_value(flat.get(title_name)) if title_name else None
-    named = {column: name for name, column in mapped.items() if name != "file"}
+    named = {column: name for name, column in mapped.items()}
+    shown = None if title is None else " ".join(_text_of(title).split())[:MAX_TITLE]
+    left = {column: raw for column, raw in flat.items() if column != title_name or column == "caption"}
+    return Described(title=shown or None, metadata=described_fields(left, named))
+
+
+def described_fields(source: Mapping[str, object], named: Mapping[str, str] | None = None) -> Metadata:
+    """Bring names and values to those of fields; `named` gives the field for some names.
+
+    Raises ValueError where a name makes no field, or two make the same.
+    """
     metadata: Metadata = {}
-    for column, raw in flat.items():
-        if column in {title_name, mapped.get("file")} and not (column == title_name and title_name == "caption"):
-            continue
-        name = named.get(column) or field_name(column)
+    for column, raw in source.items():
+        name = (named or {}).get(column) or field_name(column)
         value = plain_value(raw, split=name in LIST_NAMES)
         if value is None:
             continue
         if name in metadata:
             raise ValueError(f"{column!r} and another name both make the field {name!r}")
         metadata[name] = value
-    shown = None if title is None else " ".join(_text_of(title).split())[:MAX_TITLE]
-    return Described(title=shown or None, metadata=metadata)
+    return metadata
 
 
 def _text_of(value: FieldValue) -> str:

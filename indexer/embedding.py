@@ -1,0 +1,230 @@
+"""Pixels to points: encode a batch, lose only what can't be encoded, write the rest durably.
+
+Leases say who works on what. A lease counts as an attempt, so that a picture which kills its process again and again is
+given up in the end; one that was tried before is tried alone, so that its neighbours don't pay for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from phosphene.encoders import Encoder
+
+from indexer.payload import payload_of
+from phosphene.assemble import Engine
+from phosphene.blobs import original_key
+from phosphene.catalog.records import Asset, WorkItem
+from phosphene.decoding import DecodedPicture
+from phosphene.errors import InvalidInput, ModelError, NotFound, PhospheneError, PictureError, PictureFault
+from phosphene.types import AssetId, Float32, Pixels, TenantId, UnitEmbeddings, point_id
+
+MAX_ATTEMPTS = 4
+LEASE_S = 900.0  # longer than the longest task may take
+_READERS = 8
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """What became of a batch of n pictures: `kept` are the places in it of the rows in `unit` and `norms` (k,)."""
+
+    kept: list[int]
+    unit: UnitEmbeddings
+    norms: Float32
+    failures: dict[int, str]  # place in the batch -> reason
+
+
+def encode_tolerantly(encoder: Encoder, pixels: Pixels) -> Embedded:
+    """Encode (n, h, w, 3) uint8. Where the batch fails it is halved until the culprits stand alone.
+
+    Raises ModelError where the encoder fails on a blank picture too: then it is not the pictures.
+    """
+    failures: dict[int, str] = {}
+    rows: list[Float32] = []
+    norms: list[Float32] = []
+    kept: list[int] = []
+
+    def encode(start: int, end: int) -> None:
+        try:
+            raw = encoder.encode_pixels(pixels[start:end])
+            unit = raw.unit()
+        except (InvalidInput, RuntimeError, ValueError, MemoryError) as error:
+            if end - start > 1:
+                middle = (start + end) // 2
+                encode(start, middle)
+                encode(middle, end)
+            else:
+                failures[start] = f"the encoder fails on it: {_first_line(error)}"
+            return
+        rows.append(unit.rows)
+        norms.append(raw.norms)
+        kept.extend(range(start, end))
+
+    if len(pixels):
+        encode(0, len(pixels))
+    if failures and not kept:
+        _check_on_blank(encoder, pixels, failures)
+    dimension = encoder.space.dimension
+    return Embedded(
+        kept=kept,
+        unit=UnitEmbeddings(encoder.space, np.concatenate(rows) if rows else np.empty((0, dimension), np.float32)),
+        norms=np.concatenate(norms) if norms else np.empty(0, np.float32),
+        failures=failures,
+    )
+
+
+def _check_on_blank(encoder: Encoder, pixels: Pixels, failures: Mapping[int, str]) -> None:
+    try:
+        encoder.encode_pixels(np.full_like(pixels[:1], 127))
+    except (InvalidInput, RuntimeError, ValueError, MemoryError) as error:
+        reason = next(iter(failures.values()))
+        raise ModelError(f"the model {encoder.space.model} can't encode any picture: {reason}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def store(engine: Engine, owners: Mapping[AssetId, TenantId], ids: Sequence[AssetId], embedded: Embedded) -> None:
+    """Write the points of a batch, then note them as indexed, and quarantine what could not be encoded."""
+    space = engine.encoder.space
+    assets = assets_of(engine, owners)
+    there = [place for place, kept in enumerate(embedded.kept) if ids[kept] in assets]
+    named = [ids[embedded.kept[place]] for place in there]
+    if named:
+        engine.index.upsert(
+            [point_id(id_, space.id) for id_ in named],
+            UnitEmbeddings(space, embedded.unit.rows[there]),
+            [payload_of(assets[id_]) for id_ in named],
+        )
+        norms = [float(embedded.norms[place]) for place in there]
+        deleted = engine.catalog.mark_indexed(space.id, list(zip(named, norms, strict=True)))
+        if deleted:
+            engine.index.delete([point_id(id_, space.id) for id_ in deleted])
+    for place, reason in embedded.failures.items():
+        engine.catalog.fail_work(space.id, ids[place], PictureFault.EMBEDDING_FAILED, reason, final=True)
+
+
+def assets_of(engine: Engine, owners: Mapping[AssetId, TenantId]) -> dict[AssetId, Asset]:
+    """Fetch the pictures of several tenants, those that still exist."""
+    by_tenant: dict[TenantId, list[AssetId]] = defaultdict(list)
+    for id_, tenant in owners.items():
+        by_tenant[tenant].append(id_)
+    assets: dict[AssetId, Asset] = {}
+    for tenant, ids in by_tenant.items():
+        assets |= engine.catalog.assets(tenant, ids)
+    return assets
+
+
+def embed_assets(asset_ids: Sequence[AssetId], *, engine: Engine) -> int:
+    """Embed pictures that wait for it: lease, blob, decode, encode, point, row. Gives how many were indexed.
+
+    Pictures that nobody waits for, or that someone else works on, are left alone. Where a store fails, the pictures are
+    given back and the error is raised: the same call may be made again.
+    """
+    done = 0
+    for chunk in _chunks(asset_ids, engine.settings.batch_size):
+        done += _work_on(_lease(engine, limit=len(chunk), asset_ids=chunk), engine)
+    return done
+
+
+def sweep(*, engine: Engine, stop: threading.Event | None = None) -> int:
+    """Embed all pictures that wait and that nobody works on: what dead processes and lost tasks left behind."""
+    done = 0
+    while stop is None or not stop.is_set():
+        items = _lease(engine, limit=engine.settings.batch_size)
+        if not items:
+            break
+        done += _work_on(items, engine)
+    return done
+
+
+def _chunks(ids: Sequence[AssetId], size: int) -> list[Sequence[AssetId]]:
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
+
+
+def _lease(engine: Engine, *, limit: int, asset_ids: Sequence[AssetId] | None = None) -> list[WorkItem]:
+    # An embedded data folder has one process: its leases need not outlive it, and the next process finds them free.
+    lease_s = 0.0 if engine.settings.embedded else LEASE_S
+    owner = f"{socket.gethostname()}/{os.getpid()}/{threading.get_ident()}"
+    return engine.catalog.lease_work(
+        engine.encoder.space.id, owner=owner, limit=limit, lease_s=lease_s, asset_ids=asset_ids
+    )
+
+
+def _work_on(items: Sequence[WorkItem], engine: Engine) -> int:
+    """Embed leased pictures: those of a first attempt together, the others each alone."""
+    again = [item.asset_id for item in items if item.attempts > 1]
+    if again:
+        engine.catalog.release_work(engine.encoder.space.id, again)
+    done = _embed([item for item in items if item.attempts == 1], engine)
+    for id_ in again:
+        for item in _lease(engine, limit=1, asset_ids=[id_]):
+            if item.attempts > MAX_ATTEMPTS:
+                reason = f"given up: its process died or failed in each of {MAX_ATTEMPTS} attempts"
+                engine.catalog.fail_work(item.space_id, id_, PictureFault.EMBEDDING_FAILED, reason, final=True)
+            else:
+                done += _embed([item], engine)
+    return done
+
+
+def _embed(items: Sequence[WorkItem], engine: Engine) -> int:
+    if not items:
+        return 0
+    try:
+        return _embed_from_blobs(items, engine)
+    except (PhospheneError, KeyboardInterrupt):
+        engine.catalog.release_work(engine.encoder.space.id, [item.asset_id for item in items])
+        raise
+
+
+def _embed_from_blobs(items: Sequence[WorkItem], engine: Engine) -> int:
+    space = engine.encoder.space
+    owners = {item.asset_id: item.tenant for item in items}
+    assets = list(assets_of(engine, owners).values())
+    ids: list[AssetId] = []
+    pixels: list[Pixels] = []
+    for asset, picture in zip(assets, _decoded(assets, engine), strict=True):
+        if isinstance(picture, PictureError):
+            engine.catalog.fail_work(space.id, asset.id, picture.fault, str(picture), final=True)
+        elif picture.pixels is not None:
+            ids.append(asset.id)
+            pixels.append(picture.pixels)
+    if not ids:
+        return 0
+    embedded = encode_tolerantly(engine.encoder, np.stack(pixels))
+    store(engine, {id_: owners[id_] for id_ in ids}, ids, embedded)
+    return len(embedded.kept)
+
+
+def _decoded(assets: Sequence[Asset], engine: Engine) -> list[DecodedPicture | PictureError]:
+    spec = engine.encoder.space.pixels
+
+    def read(asset: Asset) -> Future[DecodedPicture]:
+        try:
+            data = engine.blobs.get(original_key(asset.sha256))
+        except NotFound as error:
+            raise PictureError(
+                PictureFault.UNREADABLE, "its original is gone from the blob store: ingest the file again"
+            ) from error
+        return engine.decoders.decode(data, spec=spec, thumbnail=False)
+
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="blob-reader") as readers:
+        reading = [readers.submit(read, asset) for asset in assets]
+        return [_outcome(one) for one in reading]
+
+
+def _outcome(reading: Future[Future[DecodedPicture]]) -> DecodedPicture | PictureError:
+    try:
+        return reading.result().result()
+    except PictureError as error:
+        return error

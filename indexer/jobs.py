@@ -1,0 +1,59 @@
+"""What the jobs do: plain calls with JSON arguments, the same in a thread here and in a Celery worker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID
+
+from indexer.embedding import embed_assets, sweep
+from indexer.pipeline import ingest
+from indexer.sources import SourceOptions
+from phosphene.assemble import Engine
+from phosphene.jobs import JobName, Jobs
+from phosphene.types import AssetId, IngestId, TenantId
+
+IDLE_INGEST_S = 900.0  # an ingest that has not moved for so long has lost its process
+
+
+def handlers(
+    engine: Engine, jobs: Jobs | None = None, *, stop: threading.Event | None = None
+) -> Mapping[JobName, Callable[..., None]]:
+    """Give the function for each job, called with the arguments that were sent.
+
+    `jobs` are those of a Celery worker, so that an ingest there sends its pictures on to be embedded. Setting `stop`
+    ends an ingest or a sweep that is under way.
+    """
+
+    def run_ingest(
+        *,
+        tenant: str,
+        ingest_id: str,
+        sources: Sequence[str],
+        metadata: str | None = None,
+        column_map: Mapping[str, str] | None = None,
+        fetch_urls: bool = False,
+        local_files: bool = False,
+    ) -> None:
+        options = SourceOptions(
+            metadata=metadata, column_map=column_map or {}, fetch_urls=fetch_urls, local_files=local_files
+        )
+        ingest(
+            sources,
+            engine=engine,
+            tenant=TenantId(tenant),
+            options=options,
+            jobs=jobs,
+            ingest_id=IngestId(UUID(ingest_id)),
+            stop=stop,
+        )
+
+    def run_embed(*, asset_ids: Sequence[str]) -> None:
+        embed_assets([AssetId(UUID(id_)) for id_ in asset_ids], engine=engine)
+
+    def run_sweep() -> None:
+        if not engine.settings.embedded:
+            engine.catalog.interrupt_ingests(idle_s=IDLE_INGEST_S)
+        sweep(engine=engine, stop=stop)
+
+    return {JobName.INGEST: run_ingest, JobName.EMBED: run_embed, JobName.SWEEP: run_sweep}

@@ -1,0 +1,30 @@
+"""What a point carries beside its vector: all that filters may name."""
+
+from __future__ import annotations
+
+from phosphene.catalog.records import Asset
+from phosphene.types import FieldValue
+from phosphene.vectors.base import Payload, PayloadValue
+from phosphene.vectors.conditions import utc_text
+
+
+def payload_of(asset: Asset) -> Payload:
+    """Give the payload of an asset's point. The catalogue is the truth; this is derived from it and nothing else."""
+    computed: dict[str, PayloadValue] = {
+        "tenant": asset.tenant,
+        "asset_id": str(asset.id),
+        "title": asset.title,
+        "width": asset.width,
+        "height": asset.height,
+        "megapixels": round(asset.width * asset.height / 1e6, 3),
+        "orientation": asset.orientation,
+        "format": asset.format,
+        "bytes": asset.bytes,
+        "added_at": utc_text(asset.added_at.isoformat()),
+    }
+    said = {name: _stored(value) for name, value in asset.metadata.items() if value is not None}
+    return {**said, **computed}
+
+
+def _stored(value: FieldValue) -> PayloadValue:
+    return int(value) if isinstance(value, bool) else value
