@@ -215,7 +215,8 @@ class Intake:
         rows = []
         for picture, one in zip(good, decoded, strict=True):
             item = picture.item
-            title, metadata = title_of(item), item.metadata
+            title: str | None = title_of(item)
+            metadata = item.metadata
             asset = known_assets.get(asset_id(self.tenant, one.info.sha256))
             if asset is not None and silent.get(item.uri) == asset.id:
                 title, metadata = asset.title, asset.metadata

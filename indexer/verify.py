@@ -1,0 +1,230 @@
+"""Compare what is stored where: catalogue, blobs and index; mend what differs, since the catalogue is the truth.
+
+Everything is read in pages, so memory stays bounded however large the catalogue is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import islice
+from uuid import UUID
+
+from indexer.embedding import sweep
+from indexer.payload import payload_of
+from phosphene.assemble import Engine
+from phosphene.blobs import original_key, thumbnail_key
+from phosphene.catalog.records import Asset, AssetState, IngestState
+from phosphene.errors import PictureError
+from phosphene.types import AssetId, PointId, Sha256, TenantId, asset_id, point_id, sha256_of
+from phosphene.vectors.base import Payload, StoredPoint
+
+PAGE = 500
+EXAMPLES = 5  # shown of each kind of difference
+MAX_DELETED = 10_000  # unused blobs in one run; the next one goes on
+UPLOAD_GRACE_S = 2.0
+
+
+class Difference(StrEnum):
+    """What can be wrong, and what --repair does about it."""
+
+    MISSING_POINT = "missing_point"  # indexed says the row, the index has no such point: embedded again
+    ORPHAN_POINT = "orphan_point"  # a point without a row, or of a picture not embedded: deleted
+    STALE_PAYLOAD = "stale_payload"  # the payload is not what the row says: written anew
+    MISSING_ORIGINAL = "missing_original"  # a row without its bytes: can't be mended, ingest the file again
+    DAMAGED_ORIGINAL = "damaged_original"  # other bytes than the row says: can't be mended either
+    MISSING_THUMBNAIL = "missing_thumbnail"  # made anew
+    LEFTOVER_WORK = "leftover_work"  # pictures that wait for their embedding: embedded
+    UNUSED_BLOB = "unused_blob"  # bytes that no row needs, as a killed ingest leaves them: deleted
+    COUNT_MISMATCH = "count_mismatch"  # the index counts another number of points than it lists: read the message
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """What was compared and what differed. `counts` and `mended` are by Difference; examples are ids and keys."""
+
+    assets: int = 0
+    points: int = 0
+    blobs: int = 0
+    repaired: bool = False  # whether mending was asked for
+    counts: dict[str, int] = field(default_factory=dict)
+    mended: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differs, or all that differed is mended."""
+        return all(self.mended.get(kind, 0) >= number for kind, number in self.counts.items())
+
+    def add(self, kind: Difference, examples: Sequence[str], *, mended: bool = False) -> None:
+        """Note differences of one kind."""
+        if not examples:
+            return
+        self.counts[kind] = self.counts.get(kind, 0) + len(examples)
+        shown = self.examples.setdefault(kind, [])
+        shown.extend(examples[: EXAMPLES - len(shown)])
+        if mended:
+            self.mend(kind, len(examples))
+
+    def mend(self, kind: Difference, number: int) -> None:
+        """Note that differences noted before are mended."""
+        self.mended[kind] = self.mended.get(kind, 0) + number
+
+
+def verify(*, engine: Engine, repair: bool, deep: bool = False) -> VerifyReport:
+    """Compare catalogue, blobs and index page by page; with `repair`, mend what can be mended.
+
+    `deep` also reads every original and hashes it. Run it while nothing is being ingested: what is on its way looks
+    like a difference, though mending it does no harm.
+    """
+    report = VerifyReport(repaired=repair)
+    _check_work(engine, report, repair=repair)
+    tenants: set[TenantId] = set()
+    for page in _pages_of_assets(engine):
+        report.assets += len(page)
+        tenants |= {asset.tenant for asset in page}
+        _check_blobs(engine, page, report, repair=repair, deep=deep)
+        _check_points(engine, page, report, repair=repair)
+    _check_index(engine, report, repair=repair)
+    _check_unused_blobs(engine, tenants, report, repair=repair)
+    return report
+
+
+def _pages_of_assets(engine: Engine) -> Iterator[list[Asset]]:
+    after: AssetId | None = None
+    while page := engine.catalog.page_assets(tenant=None, after=after, limit=PAGE):
+        yield page
+        after = page[-1].id
+
+
+def _check_work(engine: Engine, report: VerifyReport, *, repair: bool) -> None:
+    waiting = engine.catalog.pending_work(engine.encoder.space.id)
+    if waiting:
+        report.add(Difference.LEFTOVER_WORK, [f"{waiting} pictures wait for their embedding"])
+        report.counts[Difference.LEFTOVER_WORK] = waiting
+        if repair:
+            sweep(engine=engine)
+            left = engine.catalog.pending_work(engine.encoder.space.id)
+            report.mend(Difference.LEFTOVER_WORK, max(0, waiting - left))
+
+
+def _check_blobs(engine: Engine, page: Sequence[Asset], report: VerifyReport, *, repair: bool, deep: bool) -> None:
+    for asset in page:
+        key = original_key(asset.sha256)
+        report.blobs += 1
+        if not engine.blobs.exists(key):
+            report.add(Difference.MISSING_ORIGINAL, [f"{asset.id} {key}"])
+            continue
+        if deep and sha256_of(engine.blobs.get(key)) != asset.sha256:
+            report.add(Difference.DAMAGED_ORIGINAL, [f"{asset.id} {key}"])
+        if not engine.blobs.exists(thumbnail_key(asset.sha256)):
+            report.add(Difference.MISSING_THUMBNAIL, [str(asset.id)], mended=repair and _make_thumbnail(engine, asset))
+
+
+def _make_thumbnail(engine: Engine, asset: Asset) -> bool:
+    data = engine.blobs.get(original_key(asset.sha256))
+    try:
+        thumbnail = engine.decoders.decode(data, spec=None).result().thumbnail
+    except PictureError:
+        return False
+    if thumbnail is not None:
+        engine.blobs.put(thumbnail_key(asset.sha256), thumbnail)
+    return thumbnail is not None
+
+
+def _check_points(engine: Engine, page: Sequence[Asset], report: VerifyReport, *, repair: bool) -> None:
+    """Look for pictures whose row says `indexed` and that have no point."""
+    space = engine.encoder.space
+    embedded = engine.catalog.embedded(space.id, [asset.id for asset in page])
+    points = {point_id(id_, space.id): id_ for id_ in embedded}
+    found = engine.index.vectors(list(points))
+    missing = [id_ for point, id_ in points.items() if point not in found]
+    # An indexed picture without an embedding here was embedded in another space: after a change of the model.
+    missing += [asset.id for asset in page if asset.state is AssetState.INDEXED and asset.id not in embedded]
+    if not missing:
+        return
+    report.add(Difference.MISSING_POINT, [str(id_) for id_ in missing])
+    if repair:
+        engine.catalog.queue_for(space.id, missing)
+        sweep(engine=engine)
+        report.mend(Difference.MISSING_POINT, len(engine.catalog.embedded(space.id, missing)))
+
+
+def _check_index(engine: Engine, report: VerifyReport, *, repair: bool) -> None:
+    """Look for points without a row, and for payloads that are not what the row says."""
+    after: PointId | None = None
+    while page := engine.index.scroll(after=after, limit=PAGE):
+        report.points += len(page)
+        after = page[-1].id
+        _check_payloads(engine, page, report, repair=repair)
+    if not repair and (counted := engine.index.count()) != report.points:
+        report.add(Difference.COUNT_MISMATCH, [f"the index counts {counted} points and lists {report.points}"])
+
+
+def _check_payloads(engine: Engine, page: Sequence[StoredPoint], report: VerifyReport, *, repair: bool) -> None:
+    space = engine.encoder.space
+    by_tenant: dict[TenantId, list[AssetId]] = defaultdict(list)
+    owners: dict[PointId, AssetId] = {}
+    for point in page:
+        try:
+            owner = AssetId(UUID(str(point.payload.get("asset_id"))))
+        except ValueError:
+            continue
+        if point_id(owner, space.id) == point.id:
+            owners[point.id] = owner
+            by_tenant[TenantId(str(point.payload.get("tenant")))].append(owner)
+    assets: dict[AssetId, Asset] = {}
+    for tenant, ids in by_tenant.items():
+        assets |= engine.catalog.assets(tenant, ids)
+    embedded = engine.catalog.embedded(space.id, list(assets))
+    orphans: list[PointId] = []
+    stale: dict[PointId, Asset] = {}
+    for point in page:
+        asset = assets.get(owners[point.id]) if point.id in owners else None
+        if asset is None or asset.id not in embedded:
+            orphans.append(point.id)
+        elif _said(point.payload) != _said(payload_of(asset)):
+            stale[point.id] = asset
+    if repair:
+        engine.index.delete(orphans)
+        engine.index.set_payloads(list(stale), [payload_of(asset) for asset in stale.values()])
+    report.add(Difference.ORPHAN_POINT, [str(id_) for id_ in orphans], mended=repair)
+    report.add(Difference.STALE_PAYLOAD, [str(asset.id) for asset in stale.values()], mended=repair)
+
+
+def _said(payload: Payload) -> dict[str, object]:
+    return {name: value for name, value in payload.items() if value is not None}
+
+
+def _check_unused_blobs(engine: Engine, tenants: set[TenantId], report: VerifyReport, *, repair: bool) -> None:
+    """Look for blobs that no row needs."""
+    suspects: list[str] = []
+    for kind in ("originals", "thumbnails", "previews"):
+        keys = engine.blobs.keys(kind)
+        while page := list(islice(keys, PAGE)):
+            unused = _unused(engine, tenants, page)
+            report.add(Difference.UNUSED_BLOB, unused)
+            suspects.extend(unused[: MAX_DELETED - len(suspects)])
+    running = any(
+        run.state is IngestState.RUNNING for tenant in tenants for run in engine.catalog.ingests(tenant, PAGE)
+    )
+    if suspects and repair and not running:
+        # An upload writes its blobs a moment before its row: what still has no row now is no upload under way.
+        time.sleep(UPLOAD_GRACE_S)
+        tenants = tenants | {asset.tenant for page in _pages_of_assets(engine) for asset in page}
+        unused = _unused(engine, tenants, suspects)
+        for key in unused:
+            engine.blobs.delete(key)
+        report.mend(Difference.UNUSED_BLOB, len(suspects))
+
+
+def _unused(engine: Engine, tenants: set[TenantId], keys: Sequence[str]) -> list[str]:
+    hashes = {key: Sha256(key.rpartition("/")[2].partition(".")[0]) for key in keys}
+    used: set[str] = set()
+    for tenant in tenants:
+        ids = [asset_id(tenant, sha256) for sha256 in set(hashes.values())]
+        used |= {asset.sha256 for asset in engine.catalog.assets(tenant, ids).values()}
+    return [key for key, sha256 in hashes.items() if sha256 not in used]
