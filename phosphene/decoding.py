@@ -36,6 +36,7 @@ MAX_PROCESSES = 8
 _START_S = 60.0  # importing Pillow and numpy takes 0.3 s on an idle core
 _CHANNEL_BYTES = 1 << 20
 _THUMBNAIL_BYTES = 4 << 20  # no JPEG of a preview is larger
+_CHILD = "phosphene.decoder_child"
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[1])
 
 
@@ -191,7 +192,7 @@ class _Child:
         try:
             # -P: a PIL.py in the working folder is not imported.
             self.process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-                [sys.executable, "-P", "-m", "phosphene.decoder_child", *map(str, numbers)],
+                [sys.executable, "-P", "-m", _CHILD, *map(str, numbers)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
