@@ -142,7 +142,7 @@ def _describe(known: _Known, title: str | None, metadata: Metadata, *, replace: 
         metadata, title = known.metadata, known.title or title
     elif title is None and not replace:
         title = known.title
-    if (title, metadata) == (known.title, known.metadata):
+    if metadata_digest(title, metadata) == metadata_digest(known.title, known.metadata):  # False == 0 in Python
         return Outcome.UNCHANGED
     known.title, known.metadata, known.changed = title, metadata, True
     return Outcome.UPDATED

@@ -142,7 +142,7 @@ def parse_url(url: str) -> URL:
 
 def make_engine(url: URL, *, pooled: bool = True) -> Engine:
     """Make an engine whose transactions begin as we mean them to."""
-    options: dict[str, Any] = {"json_serializer": _to_json, "json_deserializer": json.loads}
+    options: dict[str, Any] = {"json_serializer": _to_json, "json_deserializer": _from_json}
     # 40 connections: as many as FastAPI has threads.
     options |= {"pool_size": 10, "max_overflow": 30, "pool_pre_ping": True} if pooled else {"poolclass": NullPool}
     if url.get_backend_name() == "postgresql":
@@ -159,6 +159,15 @@ def make_engine(url: URL, *, pooled: bool = True) -> Engine:
 
 def _to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _from_json(text: str | bytes) -> object:
+    return json.loads(text, parse_int=_integer)
+
+
+def _integer(digits: str) -> int | float:
+    # PostgreSQL writes 1e300 out in full.
+    return int(digits) if len(digits) < 19 or -(2**63) <= int(digits) < 2**63 else float(digits)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _entry: ConnectionPoolEntry) -> None:

@@ -186,7 +186,10 @@ def storable(text: str) -> str:
 
 
 def storable_metadata(metadata: Metadata) -> Metadata:
-    """Make all strings storable; NaN and infinity, which JSON lacks, become null."""
+    """Make all strings storable, and all numbers such that they come back the same from every database.
+
+    NaN and infinity, which JSON lacks, become null; integers beyond 64 bits become floats.
+    """
     return {storable(name): _storable_value(value) for name, value in metadata.items()}
 
 
@@ -195,9 +198,22 @@ def _storable_value(value: FieldValue) -> FieldValue:
         return storable(value)
     if isinstance(value, list):
         return [storable(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _storable_number(value)
     return value
+
+
+def _storable_number(value: float) -> float | None:
+    """Take account of PostgreSQL, which has no -0.0 and writes large floats out as integers."""
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return value
+    try:
+        value = float(value) + 0.0
+    except OverflowError:
+        return None
+    if not math.isfinite(value):
+        return None
+    return int(value) if 2**53 <= abs(value) < 2**63 else value
 
 
 def metadata_digest(title: str | None, metadata: Metadata) -> str:
