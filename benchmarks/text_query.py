@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from indexer.payload import payload_of
-from phosphene.images import PictureInfo
 
+from indexer.payload import payload_of
 from phosphene.assemble import Engine, open_engine
 from phosphene.catalog.records import IngestState, NewAsset
 from phosphene.filters import Equals
+from phosphene.images import PictureInfo
 from phosphene.settings import load_settings
 from phosphene.types import DEFAULT_TENANT, UnitEmbeddings, point_id, sha256_of
 from phosphene.vectors.base import VectorQuery

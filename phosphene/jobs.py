@@ -21,7 +21,7 @@ from kombu.exceptions import KombuError, OperationalError
 
 from phosphene.errors import InvalidInput, InvalidSettings, Overloaded, Unavailable
 
-JSON: TypeAlias = "str | int | float | bool | None | Sequence[JSON] | Mapping[str, JSON]"
+JSON: TypeAlias = "str | int | float | bool | Sequence[JSON] | Mapping[str, JSON] | None"
 Handlers = Mapping["JobName", Callable[..., None]]
 
 TIME_LIMIT_S = 900  # one embed task: about 64 pictures

@@ -41,7 +41,6 @@ def examine(settings: Settings) -> Iterator[Finding]:
     for hint in unknown_names():
         yield Finding("settings", Verdict.WARN, hint)
     yield from _data_folder(settings)
-    yield _try("device", lambda: _device(settings))
     yield _try("model", lambda: _model(settings))
     if settings.embedded and current_holder(settings.data) is not None:
         return  # the stores are open in the other process; `phosphene doctor --server` asks it
@@ -65,12 +64,6 @@ def _data_folder(settings: Settings) -> Iterator[Finding]:
     free = shutil.disk_usage(existing).free
     verdict = Verdict.WARN if free < LOW_DISK_BYTES else Verdict.OK
     yield Finding("disk", verdict, f"{free / 2**30:.1f} GiB free")
-
-
-def _device(settings: Settings) -> str:
-    from phosphene.encoders import choose_device
-
-    return choose_device(settings.device)
 
 
 def _model(settings: Settings) -> str:

@@ -7,12 +7,11 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
+from indexer import pipeline
 from indexer.jobs import handlers
 from indexer.progress import progress_for
-from indexer.verify import verify
-
-from indexer import pipeline
 from indexer.sources import SourceOptions
+from indexer.verify import verify
 from phosphene.assemble import Engine, open_engine, open_jobs
 from phosphene.cli.backend import Asked, Ingested
 from phosphene.errors import InvalidInput

@@ -101,11 +101,10 @@ def models(descriptions: Sequence[ModelDescription], *, as_json: bool) -> None:
         line(json.dumps([dataclasses.asdict(description) for description in descriptions]))
         return
     table = Table(box=None, pad_edge=False)
-    for name in ("model", "dimensions", "pixels", "here"):
+    for name in ("model", "here", "repository"):
         table.add_column(name)
     for description in descriptions:
-        here = "yes" if description.available else "no"
-        table.add_row(description.name, str(description.dimension), str(description.image_size), here)
+        table.add_row(description.name, "yes" if description.cached else "no", description.repository or "")
     Console().print(table)
 
 

@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import httpx2
-from indexer.progress import Snapshot, progress_for
 from pydantic import BaseModel, ValidationError
 
+from indexer.progress import Snapshot, progress_for
 from phosphene.catalog.records import IngestCounts
 from phosphene.cli.backend import Asked, Ingested
 from phosphene.errors import Forbidden, InvalidInput, NotFound, PhospheneError, Unavailable

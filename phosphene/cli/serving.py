@@ -9,7 +9,6 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from indexer.jobs import handlers
-
 from phosphene.assemble import Engine, open_engine, open_jobs
 from phosphene.cli import output
 from phosphene.holder import current_holder
