@@ -1,0 +1,1 @@
+"""Questions in, answers out: the search itself, and its HTTP interface and page."""

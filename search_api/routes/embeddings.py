@@ -1,0 +1,29 @@
+"""Embeddings for callers who bring their own index."""
+
+from __future__ import annotations
+
+import numpy as np
+from fastapi import APIRouter
+
+from search_api import problems
+from search_api.auth import PrincipalDep
+from search_api.routes.dependencies import EngineDep
+from search_api.schemas import EmbeddingsRequest, EmbeddingsResponse
+from search_api.search import embed_pictures, normalised_text
+
+router = APIRouter(tags=["embeddings"])
+
+
+@router.post("/v1/embeddings", responses=problems.responses())
+def embed(body: EmbeddingsRequest, engine: EngineDep, principal: PrincipalDep) -> EmbeddingsResponse:
+    """Embed texts and pictures in this server's space. Nothing is kept."""
+    del principal  # any caller may; the guard has seen the key
+    texts = [normalised_text(text) for text in body.texts]
+    space = engine.encoder.space
+    return EmbeddingsResponse(
+        space=space.id,
+        model=space.model,
+        dimension=space.dimension,
+        texts=engine.encoder.encode_texts(texts).unit().rows.tolist() if texts else [],
+        images=np.asarray(embed_pictures(body.images, engine=engine).rows).tolist() if body.images else [],
+    )

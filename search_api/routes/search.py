@@ -1,0 +1,88 @@
+"""Searching."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, File, Form, Query, UploadFile
+
+from indexer.sources.fetch import Fetcher
+from phosphene.assemble import Engine
+from phosphene.errors import Forbidden, InvalidFilter
+from phosphene.types import AssetId
+from search_api import problems
+from search_api.auth import PrincipalDep
+from search_api.routes.dependencies import EngineDep, checked_filter
+from search_api.schemas import SearchRequest, SearchResponse
+from search_api.search import DEFAULT_LIMIT, MAX_LIMIT, SearchQuery, run_search
+
+router = APIRouter(tags=["search"])
+
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="hits on a page")]
+FilterText = Annotated[str | None, Query(description="a filter as JSON", max_length=10_000)]
+CursorText = Annotated[str | None, Query(description="next_cursor of the page before")]
+
+
+@router.post("/v1/search", responses=problems.responses(404))
+def search(body: SearchRequest, engine: EngineDep, principal: PrincipalDep) -> SearchResponse:
+    """Find pictures by a text, a picture, an asset or a vector."""
+    parsed = checked_filter(body.filter, engine=engine, tenant=principal.tenant)
+    fetched = fetched_picture(body.image_url, engine=engine) if body.image_url is not None else None
+    query = body.to_query(parsed, fetched=fetched)
+    return SearchResponse.of(run_search(query, engine=engine, tenant=principal.tenant))
+
+
+@router.post("/v1/search/image", responses=problems.responses())
+def search_image(  # noqa: PLR0917  FastAPI calls it by name
+    engine: EngineDep,
+    principal: PrincipalDep,
+    image: Annotated[UploadFile, File(description="a picture file")],
+    filter: Annotated[str | None, Form(description="a filter as JSON", max_length=10_000)] = None,  # noqa: A002
+    limit: Annotated[int, Form(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT,
+    cursor: Annotated[str | None, Form()] = None,
+) -> SearchResponse:
+    """Find pictures like an uploaded one, which is not kept."""
+    parsed = checked_filter(filter_from_text(filter), engine=engine, tenant=principal.tenant)
+    query = SearchQuery(image=image.file.read(), filter=parsed, limit=limit, cursor=cursor)
+    return SearchResponse.of(run_search(query, engine=engine, tenant=principal.tenant))
+
+
+@router.get("/v1/assets/{asset_id}/similar", responses=problems.responses(404))
+def similar(  # noqa: PLR0917  the same
+    asset_id: UUID,
+    engine: EngineDep,
+    principal: PrincipalDep,
+    limit: Limit = DEFAULT_LIMIT,
+    filter: FilterText = None,  # noqa: A002  the name of the field in HTTP
+    cursor: CursorText = None,
+) -> SearchResponse:
+    """Find pictures like one of the catalogue, which is left out."""
+    parsed = checked_filter(filter_from_text(filter), engine=engine, tenant=principal.tenant)
+    query = SearchQuery(asset_id=AssetId(asset_id), filter=parsed, limit=limit, cursor=cursor)
+    return SearchResponse.of(run_search(query, engine=engine, tenant=principal.tenant))
+
+
+def fetched_picture(url: str, *, engine: Engine) -> bytes:
+    """Fetch a picture to search by. Raises Forbidden where the server may not, PictureError where it can't."""
+    if not engine.settings.fetch_urls:
+        message = "this server fetches nothing: send the picture itself, or start it with PHOSPHENE_FETCH_URLS=true"
+        raise Forbidden(message)
+    fetcher = Fetcher(max_bytes=engine.limits.max_bytes)
+    try:
+        return fetcher.fetch(url)
+    finally:
+        fetcher.close()
+
+
+def filter_from_text(text: str | None) -> object | None:
+    """Read a filter that came as text. Raises InvalidFilter."""
+    if text is None:
+        return None
+    try:
+        parsed: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        message = f"the filter is not JSON: {error}"
+        raise InvalidFilter(message) from error
+    return parsed

@@ -1,0 +1,375 @@
+// The page: what is asked and shown follows from the address, so that links and the back button work.
+
+import { get, post, show } from "/web/api.js";
+import * as details from "/web/details.js";
+import * as facets from "/web/facets.js";
+import * as grid from "/web/grid.js";
+import { follow } from "/web/ingest.js";
+import * as state from "/web/state.js";
+
+const at = (id) => document.querySelector(`#${id}`);
+const EXAMPLES = ["a sailing ship", "something to drink", "birthday", "musical instrument", "winter weather", "happy animal"];
+const TYPING_MS = 280;
+const MAX_PICTURE_MB = 64;
+
+let current = null; // the search on screen: {key, now, next, found, controller}
+let catalogue = null; // what /v1/status said
+let typing = 0;
+let typed = false; // the address came from typing, so that more typing replaces it
+let byKeyboard = false;
+
+// --- from the address to the screen
+
+async function render() {
+  const now = state.read();
+  if (!typed) at("q").value = now.text;
+  const key = state.address(now);
+  document.body.dataset.view = key === "/" ? "home" : "results";
+  document.title = now.text ? `${now.text} – Phosphene` : "Phosphene";
+  if (current?.key !== key) await search(now, key);
+  openDetails(now.open);
+}
+
+async function search(now, key) {
+  current?.controller.abort();
+  const mine = { key, now, next: null, found: 0, controller: new AbortController() };
+  current = mine;
+  busy(true);
+  try {
+    await showToken(now, mine);
+    const answer = await page(mine);
+    if (current !== mine) return;
+    scrollTo(0, 0);
+    grid.clear();
+    display(answer, mine);
+  } catch (error) {
+    if (error.name !== "AbortError" && current === mine) failed(error);
+  } finally {
+    if (current === mine) busy(false);
+  }
+}
+
+function page(mine) {
+  const { now, next, controller } = mine;
+  const filter = facets.asFilter(now.filters);
+  const cursor = next ?? undefined;
+  if (now.picture) {
+    const form = new FormData();
+    form.append("image", now.picture);
+    if (filter) form.append("filter", JSON.stringify(filter));
+    if (cursor) form.append("cursor", cursor);
+    return post("/v1/search/image", form, controller.signal);
+  }
+  if (now.like) return post("/v1/search", { asset_id: now.like, filter, cursor }, controller.signal);
+  if (now.text) return post("/v1/search", { text: now.text, filter, cursor }, controller.signal);
+  const after = cursor ? `&after=${encodeURIComponent(cursor)}` : "";
+  return get(`/v1/assets?limit=24${after}`, controller.signal).then(({ assets, next_after }) => ({
+    hits: assets,
+    next_cursor: next_after,
+  }));
+}
+
+function display(answer, mine) {
+  const { now } = mine;
+  const home = mine.key === "/";
+  grid.add(answer.hits);
+  mine.next = answer.next_cursor;
+  mine.found += answer.hits.length;
+  at("problem").hidden = true;
+  at("more").hidden = !mine.next;
+  if (home) facets.hide();
+  else facets.render({ asked: state.address({ ...now, filters: [] }), filters: now.filters, hits: grid.all(), toggle });
+  const pictures = mine.found === 1 ? "picture" : "pictures";
+  const total = (catalogue?.assets ?? 0).toLocaleString();
+  const nearest = mine.next ? `The nearest ${mine.found} pictures` : `${mine.found} ${pictures}`;
+  at("count").textContent = home ? (catalogue?.assets ? `From the catalogue of ${total} pictures` : "") : nearest;
+  at("time").textContent = answer.timing_ms ? `${Math.max(1, Math.round(answer.timing_ms.total))} ms` : "";
+  empty(mine);
+}
+
+function empty({ found, now, key }) {
+  at("empty").hidden = found > 0;
+  if (found) return;
+  const action = at("empty-action");
+  at("count").textContent = key === "/" ? "" : "No pictures";
+  action.hidden = !now.filters.length;
+  if (now.filters.length) {
+    at("empty-title").textContent = "Nothing with these filters";
+    at("empty-text").textContent = "Other pictures may answer the question.";
+    action.textContent = "Remove the filters";
+    action.onclick = () => visit({ ...now, filters: [] });
+  } else {
+    at("empty-title").textContent = "No pictures yet";
+    at("empty-text").textContent = "Add some with: phosphene ingest FOLDER";
+  }
+}
+
+async function more() {
+  const mine = current;
+  if (!mine?.next || at("more").disabled) return;
+  at("more").disabled = true;
+  try {
+    const answer = await page(mine);
+    if (current === mine) display(answer, mine);
+  } catch (error) {
+    if (error.name !== "AbortError" && current === mine) failed(error);
+  } finally {
+    at("more").disabled = false;
+  }
+}
+
+function failed(error) {
+  at("problem-text").textContent = error.message;
+  at("problem").hidden = false;
+  at("empty").hidden = true;
+  at("count").textContent = "";
+  at("time").textContent = "";
+  if (current && !current.found) {
+    grid.clear();
+    at("more").hidden = true;
+  }
+}
+
+function busy(yes) {
+  at("busy").hidden = !yes;
+  grid.stale(yes);
+}
+
+async function showToken(now, mine) {
+  const token = at("token");
+  token.hidden = !now.like && !now.picture;
+  at("q").placeholder = token.hidden ? "A lighthouse in a storm" : "…or describe one";
+  if (now.picture) {
+    at("token-name").textContent = now.picture.name || "Your picture";
+    at("token-picture").src = URL.createObjectURL(now.picture);
+  } else if (now.like) {
+    const asset = grid.all().find((hit) => hit.asset_id === now.like) ?? (await get(assetPath(now.like), mine.controller.signal));
+    if (current !== mine) return;
+    at("token-name").textContent = `Like ${grid.name(asset)}`;
+    show(at("token-picture"), asset.thumbnail_url).catch(() => {});
+  }
+}
+
+// --- details
+
+async function openDetails(id) {
+  if (!id) {
+    const was = document.querySelector("#details").open;
+    details.close();
+    if (was && byKeyboard) grid.focus(lastOpen());
+    return;
+  }
+  let hit = grid.all().find((one) => one.asset_id === id);
+  if (!hit) {
+    try {
+      hit = await get(assetPath(id));
+    } catch (error) {
+      failed(error);
+      return;
+    }
+    if (state.read().open !== id) return;
+  }
+  const index = indexOf(id);
+  details.open(hit, { before: index > 0, after: index >= 0 && index < grid.all().length - 1, filterable: facets.filterable() });
+  openDetails.last = index;
+}
+
+const assetPath = (id) => `/v1/assets/${encodeURIComponent(id)}`;
+const indexOf = (id) => grid.all().findIndex((hit) => hit.asset_id === id);
+const lastOpen = () => openDetails.last ?? 0;
+
+details.connect({
+  close: () => {
+    if (history.state?.followed) history.back();
+    else {
+      history.replaceState({}, "", location.pathname + location.search);
+      render();
+    }
+  },
+  step: (by) => {
+    const next = grid.all()[indexOf(state.read().open) + by];
+    if (!next) return;
+    history.replaceState(history.state, "", `#${next.asset_id}`);
+    openDetails(next.asset_id);
+  },
+  similar: (hit) => visit({ like: hit.asset_id }),
+  search: (text) => visit({ text }),
+  filter: (field, value) => {
+    const { text, like, picture, filters } = state.read();
+    const asked = text || like || picture ? { text, like, picture } : { text: value };
+    const kept = filters.filter((one) => one.field !== field);
+    visit({ ...asked, filters: [...kept, { field, value }] });
+  },
+  failed,
+});
+
+// --- from the reader to the address
+
+function visit(next, options) {
+  typed = options?.typed ?? false;
+  const changed = state.go(next, options);
+  if (!options?.typed) at("q").value = next.text ?? "";
+  details.close();
+  if (changed || options?.again) render();
+}
+
+function toggle(field, value) {
+  const now = state.read();
+  const without = now.filters.filter((one) => one.field !== field || one.value !== value);
+  const filters = without.length < now.filters.length ? without : [...now.filters, { field, value }];
+  visit({ ...now, filters });
+}
+
+function searchByPicture(file) {
+  if (!file.type.startsWith("image/")) failed(new Error(`${file.name || "That"} is not a picture.`));
+  else if (file.size > MAX_PICTURE_MB * 2 ** 20) failed(new Error(`${file.name} is larger than ${MAX_PICTURE_MB} MB.`));
+  else visit({ picture: file });
+}
+
+at("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  clearTimeout(typing);
+  const text = at("q").value.trim();
+  if (!text) return;
+  const { text: before, filters } = state.read();
+  if (text === before) {
+    current = null;
+    typed = false;
+    render();
+  } else visit({ text, filters }, { replace: typed });
+});
+
+at("q").addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(() => {
+    const text = at("q").value.trim();
+    const now = state.read();
+    if (text === now.text) return;
+    if (text.length === 1) return;
+    if (!text && (now.like || now.picture)) return;
+    visit({ text, filters: text ? now.filters : [] }, { replace: typed, typed: true });
+  }, TYPING_MS);
+});
+
+at("q").addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && at("q").value) {
+    event.preventDefault();
+    at("q").value = "";
+  } else if (event.key === "ArrowDown" && grid.all().length) {
+    event.preventDefault();
+    grid.focus(0);
+  } else if (event.key === "Backspace" && !at("q").value && !at("token").hidden) visit({});
+});
+
+at("brand").addEventListener("click", (event) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  visit({});
+  at("q").focus();
+});
+
+at("token-remove").onclick = () => {
+  visit({});
+  at("q").focus();
+};
+at("pick").onclick = () => at("file").click();
+at("file").onchange = () => {
+  if (at("file").files.length) searchByPicture(at("file").files[0]);
+  at("file").value = "";
+};
+at("retry").onclick = () => {
+  current = null;
+  start();
+};
+at("more").onclick = more;
+new IntersectionObserver((entries) => entries[0].isIntersecting && more(), { rootMargin: "600px" }).observe(at("more"));
+
+addEventListener("keydown", (event) => {
+  byKeyboard = true;
+  const writing = event.target.closest?.("input, textarea, dialog");
+  if (event.key === "/" && !writing && !event.ctrlKey && !event.metaKey) {
+    event.preventDefault();
+    at("q").select();
+    at("q").focus();
+  }
+});
+addEventListener("pointerdown", () => {
+  byKeyboard = false;
+});
+addEventListener("popstate", () => {
+  typed = false;
+  render();
+});
+at("results").addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  history.pushState({ followed: true }, "", link.hash); // closing goes back to where it was opened
+  render();
+});
+
+let depth = 0; // dragenter and dragleave come for every element on the way
+addEventListener("dragenter", (event) => {
+  if (!event.dataTransfer?.types.includes("Files")) return;
+  event.preventDefault();
+  depth += 1;
+  at("drop").hidden = false;
+});
+addEventListener("dragleave", () => {
+  depth = Math.max(0, depth - 1);
+  at("drop").hidden = depth === 0;
+});
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  depth = 0;
+  at("drop").hidden = true;
+  const [file] = event.dataTransfer?.files ?? [];
+  if (file) searchByPicture(file);
+});
+addEventListener("paste", (event) => {
+  const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
+  if (!file) return;
+  event.preventDefault();
+  searchByPicture(file);
+});
+
+// --- start
+
+at("examples").append(
+  ...EXAMPLES.map((text) => {
+    const item = document.createElement("li");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "chip";
+    button.textContent = text;
+    button.onclick = () => visit({ text });
+    item.append(button);
+    return item;
+  }),
+);
+
+async function look() {
+  const [status, { fields }] = await Promise.all([get("/v1/status"), get("/v1/fields")]);
+  catalogue = status;
+  facets.declare(fields);
+  at("about").textContent = `Phosphene ${status.version} · ${status.assets.toLocaleString()} pictures · ${status.model}`;
+}
+
+async function start() {
+  try {
+    await look();
+    await render();
+  } catch (error) {
+    failed(error);
+  }
+}
+
+await start();
+follow(async () => {
+  await look().catch(() => {});
+  if (state.address(state.read()) === "/" && (current?.found ?? 0) < 24) {
+    current = null;
+    await render();
+  }
+});
