@@ -89,10 +89,10 @@ def test_readers_see_what_was_committed_while_a_writer_works(catalog: Catalog, t
     assert catalog.asset(T, three[0]).title == "half-way"
 
 
-def test_an_index_serves_every_question_that_is_asked_often(catalog: Catalog, catalog_url: str) -> None:
-    """At a million rows a scan would be seconds."""
-    if "://" in catalog_url:
-        pytest.skip("PostgreSQL scans tables that are small; the schema is the same")
+def test_an_index_serves_every_question_that_is_asked_often(tmp_path: Path) -> None:
+    """At a million rows a scan would be seconds. On SQLite only: PostgreSQL rightly scans tables as small as these."""
+    catalog = Catalog.at(str(tmp_path / "catalog.sqlite"), migrate=True)
+    catalog.record_space(SPACE)
     asked: list[tuple[str, object]] = []
     engine = catalog._database.engine
     event.listen(engine, "before_cursor_execute", lambda *arguments: asked.append((arguments[2], arguments[3])))
@@ -111,6 +111,7 @@ def test_an_index_serves_every_question_that_is_asked_often(catalog: Catalog, ca
             if statement.startswith(("SELECT", "UPDATE", "DELETE")):
                 plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)  # type: ignore[arg-type]  # as the driver got them
                 plans += [row.detail for row in plan]
+    catalog.close()
     assert len(plans) > 15
     assert [plan for plan in plans if plan.startswith("SCAN")] == []
 

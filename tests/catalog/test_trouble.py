@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from phosphene.catalog import database as database_module
 from phosphene.catalog.catalog import Catalog
@@ -41,7 +42,7 @@ def test_a_missing_database(postgres_server: PostgresServer) -> None:
 
 
 def test_a_server_that_is_not_there() -> None:
-    with pytest.raises(Unavailable, match="does not answer.*refused") as caught:
+    with pytest.raises(Unavailable, match=r"does not answer.*refused") as caught:
         Catalog.at(f"postgresql://phosphene:hunter2@127.0.0.1:{free_port()}/x", migrate=True)
     said(caught.value)
 
@@ -116,12 +117,12 @@ def test_a_full_disk(embedded: tuple[Catalog, Path]) -> None:
         connection.execute(f"PRAGMA max_page_count = {pages}")
 
     catalog._database.engine.dispose()
-    database_module.event.listen(catalog._database.engine, "connect", limit)
+    event.listen(catalog._database.engine, "connect", limit)
     with pytest.raises(Unavailable, match="no room left: free some space") as caught:
         catalog.register(None, T, SPACE.id, [new(f"picture {number}", title="x" * 500) for number in range(500)])
     assert str(path) in said(caught.value)
     assert catalog.count_assets(T) == 0, "nothing was written by halves"
-    database_module.event.remove(catalog._database.engine, "connect", limit)
+    event.remove(catalog._database.engine, "connect", limit)
     catalog._database.engine.dispose()
     catalog.register(None, T, SPACE.id, [new("cat")])
     assert catalog.count_assets(T) == 1, "with room again, it goes on"
@@ -130,7 +131,7 @@ def test_a_full_disk(embedded: tuple[Catalog, Path]) -> None:
 def test_a_file_that_is_no_catalogue(tmp_path: Path) -> None:
     path = tmp_path / "catalog.sqlite"
     path.write_bytes(b"this is not a database at all" * 100)
-    with pytest.raises(DamagedData, match="is damaged.*backup") as caught:
+    with pytest.raises(DamagedData, match=r"is damaged.*backup") as caught:
         Catalog.at(str(path), migrate=True)
     said(caught.value)
 
@@ -169,7 +170,7 @@ def test_another_process_that_writes_for_long(embedded: tuple[Catalog, Path], mo
 def test_tables_that_are_gone(catalog: Catalog) -> None:
     with catalog._database.writing() as connection:
         connection.exec_driver_sql("DROP TABLE quarantine")
-    with pytest.raises(Unavailable, match="lacks a table or column.*alembic upgrade head") as caught:
+    with pytest.raises(Unavailable, match=r"lacks a table or column.*alembic upgrade head") as caught:
         catalog.quarantined(T, None, after=None, limit=1)
     said(caught.value)
 

@@ -172,7 +172,7 @@ def test_work_is_kept_apart_by_space(catalog: Catalog, waiting: list[AssetId]) -
 
 
 WORKER = """
-import json, sys
+import json, sys, time
 from phosphene.catalog.catalog import Catalog
 from phosphene.types import SpaceId
 catalog = Catalog.at(sys.argv[1], migrate=False)
@@ -181,6 +181,7 @@ sys.stdin.readline()
 taken = []
 while items := catalog.lease_work(SpaceId(sys.argv[2]), owner=sys.argv[3], limit=7, lease_s=60):
     taken.append([str(item.asset_id) for item in items])
+    time.sleep(0.01)  # working: SQLite lets the one that just wrote go first
 print(json.dumps(taken))
 catalog.close()
 """
