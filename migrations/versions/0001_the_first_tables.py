@@ -51,6 +51,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_assets"),
         sa.UniqueConstraint("tenant_id", "sha256", name="uq_assets_tenant_id_sha256"),
     )
+    op.create_index("ix_assets_sha256", "assets", ["sha256"])
     op.create_index("ix_assets_tenant_id_id", "assets", ["tenant_id", "id"])
     op.create_index("ix_assets_tenant_id_state", "assets", ["tenant_id", "state"])
 

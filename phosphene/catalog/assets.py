@@ -367,7 +367,7 @@ def count(connection: Connection, tenant: TenantId | None, state: AssetState | N
     return connection.execute(statement).scalar_one()
 
 
-def set_state(connection: Connection, ids: Iterable[UUID], state: AssetState) -> None:
-    """Set how far pictures have come."""
-    for chunk in in_chunks(sorted(set(ids))):
-        connection.execute(update(AssetRow).where(AssetRow.id.in_(chunk)).values(state=state))
+def holders_of(connection: Connection, sha256: Sha256) -> int:
+    """Count pictures of these bytes, of any tenant."""
+    statement = select(func.count()).select_from(AssetRow).where(AssetRow.sha256 == sha256)
+    return connection.execute(statement).scalar_one()

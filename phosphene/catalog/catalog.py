@@ -28,7 +28,7 @@ from phosphene.catalog.records import (
     storable_metadata,
 )
 from phosphene.errors import PictureFault
-from phosphene.types import AssetId, Field, IngestId, Metadata, Space, SpaceId, TenantId
+from phosphene.types import AssetId, Field, IngestId, Metadata, Sha256, Space, SpaceId, TenantId
 
 
 class _Unset:
@@ -81,6 +81,11 @@ class Catalog:
         """List the declared metadata fields of a tenant, by name; SYSTEM_FIELDS are not among them."""
         with self._database.reading() as connection:
             return spaces.fields(connection, tenant)
+
+    def all_fields(self) -> list[Field]:
+        """List the fields of all tenants, by name; where kinds differ, the one declared first."""
+        with self._database.reading() as connection:
+            return spaces.all_fields(connection)
 
     def declare_fields(self, tenant: TenantId, fields: Sequence[Field]) -> list[Field]:
         """Add fields and give all of them.
@@ -274,6 +279,11 @@ class Catalog:
         """Count pictures of a tenant, or of all."""
         with self._database.reading() as connection:
             return assets.count(connection, tenant, state)
+
+    def holders_of(self, sha256: Sha256) -> int:
+        """Count the tenants that have a picture of these bytes: its blobs go with the last of them."""
+        with self._database.reading() as connection:
+            return assets.holders_of(connection, sha256)
 
     def locations_of(self, tenant: TenantId, asset_id: AssetId) -> list[str]:
         """List the places of a picture, in order."""

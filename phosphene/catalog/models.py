@@ -82,6 +82,7 @@ class AssetRow(Base):
     __tablename__ = "assets"
     __table_args__ = (
         UniqueConstraint("tenant_id", "sha256"),
+        Index(None, "sha256"),
         Index(None, "tenant_id", "id"),
         Index(None, "tenant_id", "state"),
     )

@@ -56,6 +56,13 @@ def fields(connection: Connection, tenant: TenantId) -> list[Field]:
     return [Field(name, FieldKind(kind)) for name, kind in connection.execute(statement)]
 
 
+def all_fields(connection: Connection) -> list[Field]:
+    """List the fields of all tenants, by name; where kinds differ, the one declared first."""
+    statement = select(FieldRow.name, FieldRow.kind).order_by(FieldRow.declared_at.desc(), FieldRow.tenant_id.desc())
+    kinds = {row.name: FieldKind(row.kind) for row in connection.execute(statement)}
+    return [Field(name, kinds[name]) for name in sorted(kinds)]
+
+
 def declare_fields(connection: Connection, tenant: TenantId, new: Sequence[Field]) -> list[Field]:
     """Add fields; give all of them. Raises InvalidInput for a reserved name or another kind than before."""
     kinds: dict[str, FieldKind] = {}

@@ -142,6 +142,16 @@ def test_a_field_keeps_its_kind(catalog: Catalog) -> None:
     assert catalog.declare_fields(THEIRS, [Field("year", FieldKind.KEYWORD)]) == [Field("year", FieldKind.KEYWORD)]
 
 
+def test_the_fields_of_all_tenants(catalog: Catalog) -> None:
+    catalog.declare_fields(THEIRS, [Field("year", FieldKind.INTEGER), Field("artist", FieldKind.KEYWORD)])
+    catalog.declare_fields(T, [Field("year", FieldKind.KEYWORD), Field("open", FieldKind.BOOL)])
+    assert catalog.all_fields() == [
+        Field("artist", FieldKind.KEYWORD),
+        Field("open", FieldKind.BOOL),
+        Field("year", FieldKind.INTEGER),
+    ]
+
+
 @pytest.mark.parametrize("name", ["width", "tenant", "Year", "1st", "", "a-b", "x" * 64])
 def test_a_field_needs_a_name_of_its_own(catalog: Catalog, name: str) -> None:
     with pytest.raises(InvalidInput, match=name or "''"):

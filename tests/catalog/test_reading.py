@@ -49,6 +49,15 @@ def test_title_and_metadata_change_each_alone(catalog: Catalog, three: list[Asse
     assert catalog.asset(T, three[1]).title == "Dog"
 
 
+def test_the_tenants_that_hold_the_same_bytes_are_counted(catalog: Catalog, three: list[AssetId]) -> None:
+    theirs = TenantId("theirs")
+    catalog.register(None, theirs, SPACE.id, [new("cat")])
+    assert catalog.holders_of(sha256_of(b"cat")) == 2
+    catalog.delete_asset(T, three[0])
+    assert catalog.holders_of(sha256_of(b"cat")) == 1
+    assert catalog.holders_of(sha256_of(b"never seen")) == 0
+
+
 def test_a_deleted_picture_leaves_nothing_behind(catalog: Catalog, three: list[AssetId]) -> None:
     catalog.mark_indexed(SPACE.id, [(three[0], 1.0)])
     assert catalog.delete_asset(T, three[1]).title == "Dog"
@@ -104,6 +113,7 @@ def test_an_index_serves_every_question_that_is_asked_often(tmp_path: Path) -> N
     catalog.mark_indexed(SPACE.id, [(id_of("cat"), 1.0)])
     catalog.quarantined(T, None, after=None, limit=10)
     catalog.count_assets(T)
+    catalog.holders_of(sha256_of(b"cat"))
     catalog.delete_asset(T, id_of("cat"))
     plans = []
     with catalog._database.reading() as connection:
