@@ -16,13 +16,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from phosphene.encoders import Encoder
 
 from indexer.payload import payload_of
 from phosphene.assemble import Engine
 from phosphene.blobs import original_key
 from phosphene.catalog.records import Asset, WorkItem
 from phosphene.decoding import DecodedPicture
+from phosphene.encoders import Encoder
 from phosphene.errors import InvalidInput, ModelError, NotFound, PhospheneError, PictureError, PictureFault
 from phosphene.types import AssetId, Float32, Pixels, TenantId, UnitEmbeddings, point_id
 

@@ -191,6 +191,7 @@ class Sources:
 
     def _open(self, spec: str) -> _Part:
         if spec.startswith(WEB_SCHEMES):
+            self._require_fetching(spec)
             return _Listed(partial(self._from_web, [spec]), 1)
         if not self._options.local_files:
             raise InvalidInput(f"{printable(spec)!r} is no http or https address; only those are taken here")

@@ -7,6 +7,7 @@ pass, and a picture is held until it is used.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import posixpath
@@ -66,7 +67,7 @@ class Archive:
         self.skipped = 0
         compressed = not files.root.lower().endswith(".tar")
         self._in_place = isinstance(files, LocalFiles) and not compressed
-        self._mode = "r:" if self._in_place else ("r|gz" if compressed else "r|")
+        self._compressed = compressed
         with files.open(files.root) as file:
             try:
                 self._tar(file).close()
@@ -74,7 +75,10 @@ class Archive:
                 raise InvalidInput(f"{self._uri}: no tar that can be read: {error}") from error
 
     def _tar(self, file: IO[bytes]) -> tarfile.TarFile:
-        return tarfile.open(fileobj=file, mode=self._mode)  # type: ignore[call-overload,no-any-return]  # mode is one of three
+        if self._in_place:
+            return tarfile.open(fileobj=file, mode="r:")
+        # GzipFile rather than tarfile's own "r|gz", which takes a cut file for one that is complete.
+        return tarfile.open(fileobj=gzip.GzipFile(fileobj=file) if self._compressed else file, mode="r|")
 
     def __iter__(self) -> Iterator[SourceItem]:
         """Yield the pictures in the order they lie in; the last item tells where a damaged archive broke off."""
@@ -94,6 +98,7 @@ class Archive:
                             group = _Group(key)
                         group.members += 1
                         self._take(tar, member, name, group)
+                    _check_end(tar)
             except _DAMAGED as error:
                 yield from self._items(group)
                 yield unreadable(self._uri, f"the archive is damaged and was read up to {group.key!r}: {error}")
@@ -136,6 +141,12 @@ class Archive:
     def _items(self, group: _Group) -> Iterator[SourceItem]:
         for name, item in group.pictures:
             yield with_sidecars(item, _sidecars_of(name, group))
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """Raise ReadError where the file just stops: a complete archive ends with blocks of zeros."""
+    if tar.fileobj.tell() - tar.offset < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it ends in the middle")
 
 
 def _bytes_of(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

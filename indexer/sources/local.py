@@ -81,7 +81,10 @@ def read(path: str, *, max_bytes: int, start: int = 0, length: int | None = None
             if size > max_bytes:
                 raise too_many_bytes(size, max_bytes)
             file.seek(start)
-            return _exactly(file, size)
+            data = _exactly(file, size)
+            if length is not None and len(data) < length:
+                raise PictureError(PictureFault.UNREADABLE, "the file ends in the middle of it")
+            return data
     except OSError as error:
         raise PictureError(PictureFault.UNREADABLE, _reason(path, error)) from error
 

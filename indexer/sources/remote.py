@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
+import re
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -76,8 +77,9 @@ class RemoteFiles:
         """Expand a glob in the address, in the order of the paths."""
         with self._clear():
             matched = self._files.glob(self.root, detail=True)
+        fixed = len(posixpath.dirname(re.split(r"[*\[]", self.root, maxsplit=1)[0]))
         for path, entry in sorted(matched.items()):
-            if entry["type"] == "file" and not is_hidden(posixpath.basename(path)):
+            if entry["type"] == "file" and not is_hidden(path[fixed:]):
                 yield self._found(entry, posixpath.basename(path))
 
     def _found(self, entry: dict[str, Any], relative: str) -> FoundFile:
