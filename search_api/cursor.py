@@ -33,7 +33,7 @@ class Cursor:
     score: float
     id: PointId
     seen: int
-    near: frozenset[str]  # first 12 hex digits of the ids shown with about the last score
+    near: frozenset[str]  # last 12 hex digits of the ids shown with about the last score
 
     def shown(self, point: ScoredPoint) -> bool:
         """Whether an earlier page had this point, or would have had it."""
@@ -82,4 +82,4 @@ def _parsed(text: str) -> Cursor:
 
 
 def _digits(point: PointId) -> str:
-    return point.hex[:_DIGITS]
+    return point.hex[-_DIGITS:]

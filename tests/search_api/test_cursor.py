@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import base64
+import json
+import random
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, cast
+from uuid import UUID
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phosphene.errors import InvalidCursor
+from phosphene.types import PointId
+from phosphene.vectors.base import ScoredPoint, VectorIndex, VectorQuery
+from search_api import cursor as cursors
+from search_api.cursor import MAX_NEAR, SAME_SCORE, Cursor
+from search_api.search import page_of
+
+QUERY = VectorQuery(np.ones(1, dtype=np.float32), 1)
+
+
+@dataclass
+class ListedIndex:
+    """Stands in for an index whose scores are known: a list, sorted; it may waver in the last bits, and among ties."""
+
+    scores: dict[PointId, float]
+    waver: random.Random = field(default_factory=lambda: random.Random(0))
+
+    def query(self, queries: list[VectorQuery]) -> list[list[ScoredPoint]]:
+        (query,) = queries
+        now = [(id_, score + self.waver.uniform(-1e-6, 1e-6)) for id_, score in self.scores.items()]
+        self.waver.shuffle(now)
+        best = sorted(now, key=lambda one: -one[1])[: query.limit]
+        best.sort(key=lambda one: (-one[1], one[0]))
+        return [[ScoredPoint(id_, score, {}) for id_, score in best]]
+
+
+def pages(index: ListedIndex, limit: int, additions: list[dict[PointId, float]]) -> list[list[PointId]]:
+    found = []
+    before: Cursor | None = None
+    while True:
+        query = VectorQuery(QUERY.vector, limit)
+        points, more = page_of(query, before=before, itself=None, index=cast("VectorIndex", index))
+        found.append([point.id for point in points])
+        if not more:
+            return found
+        before = cursors.decode(cursors.after(points, query="q", before=before).encode(), query="q")
+        if additions:
+            index.scores |= additions.pop()
+
+
+ids = st.uuids(version=4).map(PointId)
+scores = st.one_of(
+    st.sampled_from([0.1, 0.2, 0.2 + SAME_SCORE / 2, 0.2 - SAME_SCORE, 0.3]), st.floats(-1, 1, allow_nan=False)
+)
+catalogues = st.dictionaries(ids, scores, max_size=40)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(first=catalogues, additions=st.lists(catalogues, max_size=4), limit=st.integers(1, 9), seed=st.integers(0, 99))
+def test_pages_miss_nothing_and_repeat_nothing_while_pictures_come_in(
+    first: dict[PointId, float], additions: list[dict[PointId, float]], limit: int, seed: int
+) -> None:
+    known = dict(first)
+    fresh = [{id_: score for id_, score in more.items() if id_ not in known} for more in additions]
+    seen = [id_ for page in pages(ListedIndex(known, random.Random(seed)), limit, fresh) for id_ in page]
+    assert len(seen) == len(set(seen))
+    assert set(first) <= set(seen)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(catalogue=catalogues, limit=st.integers(1, 9))
+def test_pages_are_the_whole_list_in_order(catalogue: dict[PointId, float], limit: int) -> None:
+    found = pages(ListedIndex(dict(catalogue)), limit, [])
+    assert all(len(page) == limit for page in found[:-1])
+    in_order = [catalogue[id_] for page in found for id_ in page]
+    assert all(a >= b - SAME_SCORE for a, b in pairwise(in_order))
+
+
+def test_a_thousand_equal_scores_are_paged_through() -> None:
+    same = {PointId(UUID(int=i)): 0.5 for i in range(1000)}
+
+    class Steady(ListedIndex):
+        def query(self, queries: list[VectorQuery]) -> list[list[ScoredPoint]]:
+            return [[ScoredPoint(id_, 0.5, {}) for id_ in sorted(self.scores)[: queries[0].limit]]]
+
+    seen = [id_ for page in pages(Steady(same), 100, []) for id_ in page]
+    assert seen == sorted(same)
+    assert len(same) > 3 * MAX_NEAR
+
+
+def cursor_of(fields: Any) -> str:  # noqa: ANN401  JSON
+    return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
+
+
+NONE_OF_OURS = {
+    "empty": "",
+    "no base64": "%%%",
+    "no json": base64.urlsafe_b64encode(b"hello").decode(),
+    "too few": cursor_of(["q", 0.5]),
+    "an object": cursor_of({"q": 1}),
+    "no id": cursor_of(["q", 0.5, "zz", 1, []]),
+    "NaN": cursor_of(["q", float("nan"), UUID(int=1).hex, 1, []]),
+    "infinite": cursor_of(["q", float("inf"), UUID(int=1).hex, 1, []]),
+    "huge": cursor_of(["q", 0.5, UUID(int=1).hex, 10**30, []]),
+    "negative": cursor_of(["q", 0.5, UUID(int=1).hex, -5, []]),
+    "many": cursor_of(["q", 0.5, UUID(int=1).hex, 5, [str(i) for i in range(MAX_NEAR + 1)]]),
+    "deep": base64.urlsafe_b64encode(b"[" * 9000).decode(),
+    "long": "A" * 100_000,
+}
+
+
+@pytest.mark.parametrize("text", NONE_OF_OURS.values(), ids=NONE_OF_OURS.keys())
+def test_what_is_no_cursor_is_refused(text: str) -> None:
+    with pytest.raises(InvalidCursor, match="none of ours"):
+        cursors.decode(text, query="q")
+
+
+def test_a_cursor_of_another_question_is_refused() -> None:
+    point = ScoredPoint(PointId(UUID(int=1)), 0.5, {})
+    text = cursors.after([point], query="cats", before=None).encode()
+    assert cursors.decode(text, query="cats").shown(point)
+    with pytest.raises(InvalidCursor, match="another question"):
+        cursors.decode(text, query="dogs")

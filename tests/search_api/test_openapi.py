@@ -1,0 +1,71 @@
+"""The description of the API is complete, and the API does as described, asked at random."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from tests.search_api.served import Served, ingested_folder, serving
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = Path(shutil.copytree(ingested_folder(), tmp_path_factory.mktemp("described") / "data"))
+    with serving(folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def described(written: Served) -> Any:  # noqa: ANN401  schemathesis' type
+    return schemathesis.openapi.from_url(f"{written.url}/openapi.json").exclude(path_regex="/events$")
+
+
+schema = schemathesis.pytest.from_fixture("described")
+
+
+@schema.parametrize()
+@settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+def test_answers_are_as_described(case: schemathesis.Case[Any]) -> None:
+    case.call_and_validate(
+        checks=[
+            schemathesis.checks.not_a_server_error,
+            status_code_conformance,
+            content_type_conformance,
+            response_headers_conformance,
+            response_schema_conformance,
+            unsupported_method,
+        ]
+    )
+
+
+def test_everything_is_described(served: Served) -> None:
+    api = served.client.get("/openapi.json").json()
+    operations = [(path, method, op) for path, ops in api["paths"].items() for method, op in ops.items()]
+    assert len(operations) >= 20
+    for path, method, operation in operations:
+        assert operation.get("description"), (method, path)
+        if path.startswith("/v1/"):
+            assert {"400", "401", "403", "405", "413", "422", "503"} <= set(operation["responses"]), (method, path)
+        if "{" in path:
+            assert "404" in operation["responses"], (method, path)
+        for status, answer in operation["responses"].items():
+            if path.startswith("/v1/") and int(status) >= 400:
+                assert list(answer["content"]) == ["application/problem+json"], (method, path, status)
+    for name, model in api["components"]["schemas"].items():
+        assert model.get("description"), name
+        if name.endswith("Request"):
+            assert model["additionalProperties"] is False, name
+    assert {"bearer", "api_key", "local_token"} <= set(api["components"]["securitySchemes"])
