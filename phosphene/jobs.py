@@ -26,6 +26,7 @@ Handlers = Mapping["JobName", Callable[..., None]]
 
 TIME_LIMIT_S = 900  # one embed task: about 64 pictures
 CONNECT_TIMEOUT_S = 3
+ANSWER_TIMEOUT_S = 30
 DELIVERY_LIMIT = 5  # RabbitMQ: a task that kills its worker so often goes to the dead letters
 DEAD_LETTERS = "phosphene.dead"
 
@@ -192,7 +193,7 @@ def _queue(name: str, scheme: str) -> Queue:
         "x-dead-letter-exchange": DEAD_LETTERS,
         "x-dead-letter-routing-key": name,
     }
-    return Queue(name, Exchange("phosphene", type="direct"), routing_key=name, queue_arguments=arguments)
+    return Queue(name, Exchange("phosphene", type="topic"), routing_key=name, queue_arguments=arguments)
 
 
 def _transport_options(scheme: str) -> dict[str, Any]:
@@ -202,7 +203,7 @@ def _transport_options(scheme: str) -> dict[str, Any]:
         # Above twice the hard limit, or Redis hands out a task that is still running (celery#5935).
         "visibility_timeout": 2 * TIME_LIMIT_S + 300,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        "socket_timeout": 30,
+        "socket_timeout": ANSWER_TIMEOUT_S,
         "socket_keepalive": True,
         "health_check_interval": 25,
     }

@@ -1,0 +1,154 @@
+"""The worker process: `phosphene worker` comes here.
+
+Prefork with spawned children, because CUDA does not survive a fork; each child loads the model before its first task.
+Children that can't start for a reason that stays (no model, damaged data) end the worker with that reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from phosphene.assemble import open_engine
+from phosphene.errors import InvalidSettings, ModelError, Unavailable
+from phosphene.jobs import DEAD_LETTERS, QUEUE_OF, CeleryJobs, JobName, make_app
+from phosphene.settings import Settings
+
+LOAD_MODEL_S = 600  # Celery gives a child 4 s by itself
+SWEEP_EVERY_S = 60.0
+
+log = logging.getLogger(__name__)
+
+
+def worker_app(settings: Settings) -> Celery:
+    """Configure Celery for consuming: jobs.make_app plus what only workers need."""
+    app = make_app(broker_of(settings))
+    app.conf.update(
+        imports=("workers.tasks",),
+        worker_pool="prefork",
+        worker_pool_start_method="spawn",
+        worker_proc_alive_timeout=LOAD_MODEL_S,
+        worker_prefetch_multiplier=1,  # a task is minutes of work: none waits behind another
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_soft_shutdown_timeout=30,
+        worker_hijack_root_logger=True,
+        phosphene_settings=settings,  # travels to the children with the app
+    )
+    return app
+
+
+def broker_of(settings: Settings) -> str:
+    """Name the broker. Raises InvalidSettings where none is set."""
+    if settings.broker_url is None:
+        msg = "a worker takes its tasks from PHOSPHENE_BROKER_URL, which is not set: redis://… or amqp://…"
+        raise InvalidSettings(msg)
+    return settings.broker_url.get_secret_value()
+
+
+def run_worker(
+    settings: Settings,
+    *,
+    queues: Sequence[str],
+    concurrency: int,
+    sweep_every_s: float = SWEEP_EVERY_S,
+) -> None:
+    """Work until SIGTERM or Ctrl-C, finishing the tasks under way.
+
+    Raises before the first task, in one line: InvalidSettings, Unavailable (broker, catalogue), ModelError.
+    """
+    broker = broker_of(settings)
+    unknown = sorted(set(queues) - set(QUEUE_OF.values()))
+    if unknown or not queues:
+        msg = f"no queue {', '.join(unknown) or 'named'}: there are {', '.join(QUEUE_OF.values())}"
+        raise InvalidSettings(msg)
+    with open_engine(settings, command="phosphene worker"):
+        pass  # catalogue and blobs answer; model and index are the children's
+    app = worker_app(_with_threads(settings, concurrency))
+    jobs = CeleryJobs(broker)
+    jobs.ping()
+    if broker.startswith(("amqp", "pyamqp")):
+        _declare_dead_letters(app)
+    sweeping = JobName.SWEEP if QUEUE_OF[JobName.SWEEP] in queues else None
+    with _trouble_from_children() as trouble, _doorbell(jobs, sweeping, sweep_every_s):
+        worker = app.Worker(
+            hostname=f"phosphene-{os.getpid()}@{socket.gethostname()}",
+            queues=list(queues),
+            concurrency=concurrency,
+            loglevel="INFO",
+            quiet=True,
+            without_gossip=True,
+            without_mingle=True,
+        )
+        worker.start()
+    jobs.close()
+    if trouble.exists():
+        raise _Stopped(trouble.read_text())
+
+
+class _Stopped(ModelError):
+    """A child could not start; the message is the child's."""
+
+
+def _with_threads(settings: Settings, concurrency: int) -> Settings:
+    """Share the cores among the children: torch takes all of them in each otherwise."""
+    if settings.threads is not None or concurrency == 1:
+        return settings
+    return settings.model_copy(update={"threads": max(1, (os.cpu_count() or 1) // concurrency)})
+
+
+def _declare_dead_letters(app: Celery) -> None:
+    """Keep the tasks that RabbitMQ gave up, to be looked at: one queue for each of ours."""
+    exchange = Exchange(DEAD_LETTERS, type="direct")
+    with app.connection_for_write() as connection:
+        for name in QUEUE_OF.values():
+            queue = Queue(
+                f"{DEAD_LETTERS}.{name}", exchange, routing_key=name, queue_arguments={"x-queue-type": "quorum"}
+            )
+            queue(connection).declare()
+
+
+@contextmanager
+def _doorbell(jobs: CeleryJobs, name: JobName | None, every_s: float) -> Iterator[None]:
+    """Ask for a sweep now and then: it finds what killed workers and lost tasks left behind."""
+    done = threading.Event()
+
+    def ring() -> None:
+        while name is not None:
+            try:
+                jobs.send(name, {}, expires_s=every_s)
+            except Unavailable as error:
+                log.warning("no sweep asked for: %s", error)
+            if done.wait(every_s):
+                break
+
+    bell = threading.Thread(target=ring, name="doorbell", daemon=True)
+    bell.start()
+    try:
+        yield
+    finally:
+        done.set()
+        bell.join(10)
+
+
+TROUBLE = "PHOSPHENE_WORKER_TROUBLE_FILE"
+
+
+@contextmanager
+def _trouble_from_children() -> Iterator[Path]:
+    """Give the file in which a child says why it can't start."""
+    with tempfile.TemporaryDirectory(prefix="phosphene-worker-") as folder:
+        path = Path(folder) / "trouble.txt"
+        os.environ[TROUBLE] = str(path)
+        try:
+            yield path
+        finally:
+            os.environ.pop(TROUBLE, None)

@@ -1,0 +1,131 @@
+"""The tasks: thin. What they do is in indexer.jobs, called alike by a thread and by these.
+
+A task is only a doorbell: leases and attempts stand in the catalogue, so that starting one twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from celery import Task, current_app, shared_task
+from celery.signals import worker_process_init, worker_process_shutdown
+
+from indexer.jobs import handlers
+from phosphene.assemble import Engine, open_engine
+from phosphene.errors import PhospheneError, Unavailable
+from phosphene.jobs import TIME_LIMIT_S, CeleryJobs, JobName
+from workers.celery_app import TROUBLE, broker_of
+
+log = logging.getLogger(__name__)
+
+
+class _Child:
+    """What one child process holds from its start to its end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._jobs: CeleryJobs | None = None
+        self._handlers: Mapping[JobName, Callable[..., None]] = {}
+
+    def open(self) -> Mapping[JobName, Callable[..., None]]:
+        """Give the handlers; at first, open the stores and load the model."""
+        with self._lock:
+            if self._engine is None:
+                settings = current_app.conf["phosphene_settings"]
+                engine = open_engine(settings, command="phosphene worker")
+                try:
+                    engine.warm()
+                except BaseException:
+                    engine.close()
+                    raise
+                self._engine = engine
+                self._jobs = CeleryJobs(broker_of(settings))
+                self._handlers = handlers(engine, self._jobs)
+            return self._handlers
+
+    def close(self) -> None:
+        with self._lock:
+            if self._jobs is not None:
+                self._jobs.close()
+            if self._engine is not None:
+                self._engine.close()
+            self._engine, self._jobs, self._handlers = None, None, {}
+
+
+_child = _Child()
+
+
+@worker_process_init.connect
+def _start(**_: object) -> None:
+    try:
+        _child.open()
+    except Unavailable as error:
+        log.warning("%s; the first task tries again", error)
+    except PhospheneError as error:
+        _end_worker(error)
+
+
+def _end_worker(error: PhospheneError) -> None:
+    """Stop the worker with a reason that trying again does not mend."""
+    log.error("%s", error)
+    path = os.environ.get(TROUBLE)
+    if path is not None:
+        Path(path).write_text(str(error), encoding="utf-8")
+        os.kill(os.getppid(), signal.SIGTERM)
+
+
+@worker_process_shutdown.connect
+def _stop(**_: object) -> None:
+    _child.close()
+
+
+_OPTIONS: dict[str, Any] = {
+    "bind": True,
+    "ignore_result": True,
+    "throws": (PhospheneError,),  # expected: logged in one line
+    "autoretry_for": (Unavailable,),
+    "retry_backoff": 2,  # seconds, doubled each time
+    "retry_backoff_max": 300,
+    "retry_jitter": True,
+    "default_retry_delay": 10,
+    "max_retries": 8,
+}
+
+
+@shared_task(
+    name=JobName.EMBED.value,
+    acks_late=True,
+    retry_on_worker_lost=True,
+    time_limit=TIME_LIMIT_S,
+    **_OPTIONS,
+)
+def embed(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
+    """Embed a chunk of pictures. Redelivered when the worker dies; retried when only its child does."""
+    _child.open()[JobName.EMBED](**arguments)
+
+
+# The two below are acknowledged at once: they may run for hours, longer than brokers wait for an acknowledgement before
+# they hand out a task a second time. A killed ingest is found by a sweep, and a killed sweep followed by the next.
+
+
+@shared_task(name=JobName.INGEST.value, **(_OPTIONS | {"autoretry_for": ()}))
+def ingest(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
+    """Read sources and register their pictures. Once it has begun, a failure is told by the ingest's own state."""
+    try:
+        handle = _child.open()[JobName.INGEST]
+    except Unavailable as error:
+        raise task.retry(exc=error) from error
+    handle(**arguments)
+
+
+@shared_task(name=JobName.SWEEP.value, **_OPTIONS)
+def sweep(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
+    """Embed what waits and nobody is at."""
+    _child.open()[JobName.SWEEP](**arguments)
