@@ -106,7 +106,7 @@ class EdgeShard:
     def vectors(self, ids: Sequence[PointId]) -> dict[PointId, Float32]:
         """Return the vectors of those ids that exist."""
         records = self._shard.retrieve(list(ids), False, True)  # noqa: FBT003  the engine's own arguments
-        return {_uuid(record.id): np.asarray(record.vector, dtype=np.float32) for record in records}
+        return {_uuid(record.id): self._row(record) for record in records}
 
     def scroll(self, first: UUID, limit: int) -> list[StoredPoint]:
         """List points in the order of their ids, from `first` on."""
@@ -129,7 +129,7 @@ class EdgeShard:
     def bring_up_to_date(self, other: EdgeShard, ids: Sequence[PointId]) -> None:
         """Make these points in `other` what they are in here: written, or gone."""
         records = self._shard.retrieve(list(ids), True, True)  # noqa: FBT003  the engine's own arguments
-        points = [engine.Point(record.id, record.vector or [], record.payload) for record in records]
+        points = [engine.Point(record.id, self._row(record).tolist(), record.payload) for record in records]
         if points:
             other._shard.update(engine.UpdateOperation.upsert_points(points))
         if gone := set(ids) - {_uuid(record.id) for record in records}:
@@ -149,6 +149,11 @@ class EdgeShard:
     def close(self) -> None:
         """Flush, and let go of the files."""
         self._shard.close()
+
+    def _row(self, record: engine.Record) -> Float32:
+        if not isinstance(record.vector, list):  # an empty dict where the vector is lost
+            raise damaged(self.path, f"point {record.id} has no vector")
+        return np.asarray(record.vector, dtype=np.float32)
 
     def _schema(self) -> dict[str, engine.PayloadSchemaType]:
         return {name: index.data_type for name, index in self._shard.info().payload_schema.items()}
