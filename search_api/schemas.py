@@ -119,7 +119,7 @@ class SearchRequest(Body):
             text=self.text,
             image=self.image if fetched is None else fetched,
             asset_id=AssetId(self.asset_id) if self.asset_id else None,
-            vector=np.array(self.vector, dtype=np.float32) if self.vector is not None else None,
+            vector=np.array(self.vector, dtype=np.float64) if self.vector is not None else None,
             filter=parsed,
             limit=self.limit,
             cursor=self.cursor,

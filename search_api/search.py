@@ -12,12 +12,13 @@ from time import perf_counter
 from uuid import UUID
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phosphene.assemble import Engine
 from phosphene.catalog.records import Asset
 from phosphene.errors import InvalidQuery
 from phosphene.filters import And, Equals, Filter
-from phosphene.types import AssetId, Float32, PointId, RawEmbeddings, TenantId, UnitEmbeddings, point_id
+from phosphene.types import AssetId, PointId, RawEmbeddings, TenantId, UnitEmbeddings, point_id
 from phosphene.vectors.base import ScoredPoint, VectorIndex, VectorQuery
 from search_api import cursor as cursors
 from search_api.cursor import Cursor
@@ -26,6 +27,8 @@ DEFAULT_LIMIT = 24
 MAX_LIMIT = 100
 MAX_DEPTH = 10_000  # hits that can be paged through; narrow the question beyond
 MAX_TEXT = 2_000  # characters; models read some 30 to 100 words and leave out the rest
+
+Numbers = NDArray[np.float32] | NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +41,7 @@ class SearchQuery:
     text: str | None = None
     image: bytes | None = None
     asset_id: AssetId | None = None
-    vector: Float32 | None = None
+    vector: Numbers | None = None
     filter: Filter | None = None
     limit: int = DEFAULT_LIMIT
     cursor: str | None = None
@@ -161,18 +164,19 @@ def _embedding_of(asset: AssetId, engine: Engine, tenant: TenantId) -> UnitEmbed
     return UnitEmbeddings(space, np.asarray(vector, dtype=np.float32)[None])
 
 
-def _checked_vector(vector: Float32 | None, engine: Engine) -> UnitEmbeddings:
+def _checked_vector(vector: Numbers | None, engine: Engine) -> UnitEmbeddings:
     space = engine.index.space
-    row = np.asarray(vector, dtype=np.float32)
+    row = np.asarray(vector, dtype=np.float64)
     if row.shape != (space.dimension,):
         msg = f"a vector of {space.id} has {space.dimension} numbers, not {row.size}"
         raise InvalidQuery(msg)
     if not np.isfinite(row).all():
         raise InvalidQuery("the vector has numbers that are not finite")
-    length = float(np.linalg.norm(row.astype(np.float64)))
-    if length == 0:
+    largest = float(np.abs(row).max())
+    if largest == 0:
         raise InvalidQuery("the vector has length 0 and so no direction")
-    return RawEmbeddings(space, np.asarray(row / length, dtype=np.float32)[None]).unit()
+    scaled = np.asarray(row / largest, dtype=np.float32)  # so that no square overflows
+    return RawEmbeddings(space, scaled[None]).unit()
 
 
 def page_of(
