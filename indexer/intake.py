@@ -64,6 +64,7 @@ class Intake:
     with_pixels: bool  # False: others embed, from the blobs
     _silent: dict[str, AssetId] = field(default_factory=dict)  # known places of which nothing was said this time
     _waiting: list[AssetId] = field(default_factory=list)  # known pictures without an embedding in this space
+    _under_way: set[AssetId] = field(default_factory=set)  # yielded and not done yet: copies of them need no encoder
 
     def batches(self) -> Iterator[Batch]:
         """Yield batches of about `batch_size` pictures, each registered in one transaction."""
@@ -86,6 +87,10 @@ class Intake:
                 read, good, held = [], 0, 0
         if not self.stop.is_set():
             yield from self._settled(read)
+
+    def done(self, batch: Batch) -> None:
+        """Take note that a batch is embedded, or on its way to those who do."""
+        self._under_way.difference_update(batch.ids)
 
     def _new_items(self) -> Iterator[SourceItem]:
         """Yield the items whose bytes must be read; count or update the others."""
@@ -129,7 +134,7 @@ class Intake:
         """Queue known pictures that have no embedding in this space: of a killed run, or of another model."""
         space = self.engine.encoder.space
         embedded = self.engine.catalog.embedded(space.id, ids)
-        waiting = [id_ for id_ in dict.fromkeys(ids) if id_ not in embedded]
+        waiting = [id_ for id_ in dict.fromkeys(ids) if id_ not in embedded and id_ not in self._under_way]
         if waiting:
             self.engine.catalog.queue_for(space.id, waiting)
             self._waiting.extend(waiting)
@@ -199,8 +204,9 @@ class Intake:
         to_embed = {
             one.asset_id: picture.pixels
             for one, picture in zip(registered, decoded, strict=True)
-            if one.needs_embedding
+            if one.needs_embedding and one.asset_id not in self._under_way
         }
+        self._under_way.update(to_embed)
         counts = _counts(registered)
         if not to_embed:
             self.tally.add(added=counts.added, unchanged=counts.unchanged, updated=counts.updated)

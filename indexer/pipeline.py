@@ -173,10 +173,13 @@ def _embed_here(batches: Background[Batch], intake: Intake) -> None:
                 writing.popleft().result()
         for one in writing:
             one.result()
+    if not intake.stop.is_set():
+        engine.index.optimise()
 
 
 def _write(intake: Intake, batch: Batch, embedded: Embedded) -> None:
     store(intake.engine, dict.fromkeys(batch.ids, intake.tenant), batch.ids, embedded)
+    intake.done(batch)
     counts, lost = batch.counts, len(embedded.failures)
     # A picture that can't be encoded was registered as added, or was known before.
     added = min(lost, counts.added)
@@ -195,5 +198,6 @@ def _send_away(batches: Background[Batch], intake: Intake, jobs: Jobs | None) ->
             ids = [str(id_) for id_ in batch.ids[start : start + IDS_IN_A_TASK]]
             if jobs is not None:
                 jobs.send(JobName.EMBED, {"asset_ids": [*ids]})
+        intake.done(batch)
         counts = batch.counts
         intake.tally.add(added=counts.added, unchanged=counts.unchanged, updated=counts.updated)
