@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from phosphene.errors import InvalidInput, PhospheneError
@@ -13,6 +14,7 @@ def main() -> None:
     """Run the command line; every error of ours is one line on stderr."""
     from phosphene.cli.app import app
 
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))  # so that all is closed
     try:
         app()
     except InvalidInput as error:

@@ -118,7 +118,8 @@ def findings(report: Iterable[Finding], *, as_json: bool) -> bool:
         collected.append(dataclasses.asdict(finding))
         if not as_json:
             style = _STYLE[finding.verdict]
-            console.print(f"[{style}]{finding.verdict:4}[/] {escape(finding.subject)}: {escape(finding.detail)}")
+            told = f"[{style}]{finding.verdict:4}[/] {escape(finding.subject)}: {escape(finding.detail)}"
+            console.print(told, soft_wrap=True)
     if as_json:
         line(json.dumps(collected))
     return fine

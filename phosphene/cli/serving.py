@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
+import sys
 from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -16,13 +18,16 @@ from phosphene.jobs import JobName, Jobs
 from phosphene.settings import Settings
 from phosphene.types import DEFAULT_TENANT
 from search_api.app import create_app
-from search_api.serving import serve
+from search_api.serving import refuse_open_door, serve
 
 WhenReady = Callable[[Engine, Jobs, str], None]
 
 
 def serve_until_stopped(settings: Settings, *, command: str, when_ready: WhenReady | None = None) -> None:
     """Open the engine, load the model, serve until Ctrl-C or SIGTERM, then let jobs and stores finish cleanly."""
+    refuse_open_door(settings)  # before the model is loaded for nothing
+    # uvicorn raises the signal again once it has shut down; this way everything is closed and the exit status is 0.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     with contextlib.ExitStack() as closing:
         engine = closing.enter_context(open_engine(settings, command=command))
         output.note(f"loading {settings.model}")

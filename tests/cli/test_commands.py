@@ -66,17 +66,27 @@ class Desk:
         )
 
 
+def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    source = archive.extractfile(member)
+    assert source is not None
+    return source.read()
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """Thirty clip-art pictures with sidecars in pictures/, two files that are no pictures among them."""
     folder = tmp_path_factory.mktemp("desk")
     pictures = folder / "pictures"
     pictures.mkdir()
+    seen: set[bytes] = set()
     with tarfile.open(CATALOGUE) as archive:
-        for member in archive.getmembers()[: 2 * PICTURES]:
-            source = archive.extractfile(member)
-            assert source is not None
-            (pictures / Path(member.name).name).write_bytes(source.read())
+        members = iter(archive.getmembers())
+        for picture, sidecar in zip(members, members, strict=True):
+            data = _read(archive, picture)
+            if data not in seen and len(seen) < PICTURES:
+                seen.add(data)
+                (pictures / picture.name).write_bytes(data)
+                (pictures / sidecar.name).write_bytes(_read(archive, sidecar))
     (pictures / "truncated.webp").write_bytes(next(pictures.glob("*.webp")).read_bytes()[:300])
     (pictures / "letter.jpg").write_text("Dear librarian, this is no picture.")
     desk = Desk(folder)
