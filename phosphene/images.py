@@ -26,9 +26,9 @@ Orientation = Literal["landscape", "portrait", "square"]
 _SQUARE_WITHIN = 0.02  # of the longer side
 _JPEG_QUALITY = 85
 _HEAD = 64  # bytes that tell one format from another
-# Sides of a reduced JPEG against the side that is wanted: at 3 no pixel of `fit` moves by more than 3 of 255 (measured
-# on 12 megapixels), while decoding and resizing take a third of the time.
-_REDUCED_JPEG_MARGIN = 3
+# Sides of a reduced JPEG against the side that is wanted: at 2 no pixel of `fit` moves by more than 3 of 255 (measured
+# from 2 to 12 megapixels), while decoding and resizing take a third of the time.
+_REDUCED_JPEG_MARGIN = 2
 _MAX_RESIZED_PIXELS = 16_000_000  # `fit` of a 10 x 20000 banner would otherwise make 300 MB to crop a square from
 
 # Pillow's name of each format we decode, and ours.
@@ -203,7 +203,7 @@ def thumbnail(picture: Image.Image, side: int) -> bytes:
     width, height = picture.size
     scale = min(side / max(width, height), 1.0)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    small = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0) if scale < 1 else picture.copy()
+    small = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=1.5) if scale < 1 else picture.copy()
     small.info = {}  # Pillow would write its comment and profile
     out = BytesIO()
     small.convert("RGB").save(out, "JPEG", quality=_JPEG_QUALITY)
