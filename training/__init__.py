@@ -1,0 +1,1 @@
+"""How the models that ship with Phosphene were made: data, recipes, evaluation. Not part of the wheel."""

@@ -1,0 +1,92 @@
+"""The packaged ImageNet backbone: loaded into open_clip's image tower, and kept aside as a teacher."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.clip.imagenet import class_weights
+
+if TYPE_CHECKING:
+    import open_clip
+
+    from training.clip.workspace import Workspace
+
+FEATURES = 1280
+
+
+def load_backbone(model: open_clip.CLIP, workspace: Workspace) -> None:
+    """Copy the packaged weights into the image tower; both list their tensors in the same order."""
+    packaged = torch.load(workspace.backbone, map_location="cpu", weights_only=True)
+    source = [tensor for name, tensor in packaged.items() if "num_batches" not in name]
+    trunk = model.visual.trunk
+    state = trunk.state_dict()
+    names = [name for name in state if "num_batches" not in name]
+    for name, tensor in zip(names, source[: len(names)], strict=True):
+        if state[name].shape != tensor.shape:
+            message = f"the packaged backbone does not fit at {name}: {tuple(tensor.shape)}"
+            raise ValueError(message)
+        state[name] = tensor
+    trunk.load_state_dict(state)
+
+
+class SharedBackbone(nn.Module):
+    """A frozen lower half shared by the student above it and the frozen teacher above it.
+
+    Edges and textures serve drawings as well as photographs, so the lower blocks stay as they are; that also halves
+    the cost of a step. Batch norm keeps ImageNet's statistics throughout: those of drawings on white would ruin
+    photographs.
+    """
+
+    def __init__(self, model: open_clip.CLIP, workspace: Workspace, *, frozen_blocks: int) -> None:
+        super().__init__()
+        self.trunk = model.visual.trunk.eval()
+        self.project = model.visual.head
+        self.frozen_blocks = frozen_blocks
+        self.teacher = copy.deepcopy(self.trunk).requires_grad_(requires_grad=False).eval()
+        reference = build_reference(workspace)
+        self.teacher.load_state_dict(reference)
+        self.register_buffer("classes", functional.normalize(class_weights(workspace), dim=1), persistent=False)
+        for frozen in (self.trunk.conv_stem, self.trunk.bn1, *self.trunk.blocks[:frozen_blocks]):
+            frozen.requires_grad_(requires_grad=False)
+
+    def trainable(self) -> list[nn.Parameter]:
+        """Parameters of the upper blocks, without the projection."""
+        return [parameter for parameter in self.trunk.parameters() if parameter.requires_grad]
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, 3, side, side) float32 -> student and teacher features, (n, FEATURES) float32 each."""
+        with torch.no_grad():
+            shared = self.trunk.bn1(self.trunk.conv_stem(pictures))
+            for block in self.trunk.blocks[: self.frozen_blocks]:
+                shared = block(shared)
+            teacher = self._upper(self.teacher, shared)
+        return self._upper(self.trunk, shared), teacher
+
+    def forgetting(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """How far the ImageNet class scores have turned away from the teacher's: mean of 1 - cosine, 0..2."""
+        classes = cast("Tensor", self.classes)
+        mean = teacher.mean(dim=0, keepdim=True)
+        turned = functional.cosine_similarity((student - mean) @ classes.T, (teacher - mean) @ classes.T)
+        return (1 - turned).mean()
+
+    def _upper(self, trunk: nn.Module, shared: Tensor) -> Tensor:
+        blocks = cast("nn.Sequential", trunk.blocks)
+        for block in blocks[self.frozen_blocks :]:
+            shared = block(shared)
+        top = cast("nn.Module", trunk.bn2)(cast("nn.Module", trunk.conv_head)(shared))
+        return cast("Tensor", top.mean(dim=(2, 3)))
+
+
+def build_reference(workspace: Workspace) -> dict[str, Tensor]:
+    """Return the state of an untouched trunk with the packaged weights."""
+    from training.clip.model import build_model
+
+    model = build_model()
+    load_backbone(model, workspace)
+    state: dict[str, Tensor] = model.visual.trunk.state_dict()
+    return state
