@@ -30,7 +30,7 @@ from phosphene.types import Field, Float32, PointId, Space, UnitEmbeddings
 from phosphene.vectors.base import Payload, ScoredPoint, StoredPoint, VectorQuery
 from phosphene.vectors.checks import RESERVED_FIELDS, check_query, checked_payload, checked_points
 from phosphene.vectors.edge_shard import EdgeShard, ShardShape, Translated
-from phosphene.vectors.folder import IndexFolder, Pointer, copy_sparse
+from phosphene.vectors.folder import IndexFolder, Pointer, copy_sparse, seals
 from phosphene.vectors.pointers import sync
 from phosphene.vectors.ties import nearest, parts
 
@@ -296,7 +296,8 @@ class EdgeIndex:
         with self._calling() as old:
             old.share_schema(fresh)  # fields declared since the copy
             fresh.flush()
-            self._folder.point_to(Pointer(self._space.id, self._space.dimension, fresh.path.name))
+            sealed = seals(fresh.path)
+            self._folder.point_to(Pointer(self._space.id, self._space.dimension, fresh.path.name, sealed))
             self._shard, self._unflushed = fresh, 0
             old.close()
         self._folder.sweep(fresh.path.name)

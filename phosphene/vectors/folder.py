@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -30,11 +31,16 @@ _COPY_BYTES = 8 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """Which shard is live, and the space of its vectors."""
+    """Which shard is live, and the space of its vectors.
+
+    `sealed` has the sha256 of those files of a built graph that never change and that the engine reads without a
+    check: noise in one of them ends the whole process (seen: an allocation of its length field).
+    """
 
     space: str
     dimension: int
     shard: str
+    sealed: dict[str, str] = field(default_factory=dict)
 
 
 class IndexFolder:
@@ -95,6 +101,8 @@ class IndexFolder:
             raise damaged(self.path, f"current.json: {error}") from error
         if not self.shard(pointer.shard).is_dir():
             raise damaged(self.path, f"shard {pointer.shard} is missing")
+        if not pointer.sealed.items() <= seals(self.shard(pointer.shard)).items():
+            raise damaged(self.path, f"the ids of shard {pointer.shard} are not as they were written")
         return pointer
 
     def point_to(self, pointer: Pointer) -> None:
@@ -107,6 +115,14 @@ class IndexFolder:
         for leftover in (self.path / "shards").glob("*"):
             if leftover.name != live:
                 shutil.rmtree(leftover, ignore_errors=True)
+
+
+def seals(shard: Path) -> dict[str, str]:
+    """Hash the files of a shard that `Pointer.sealed` is about, by their names in the shard."""
+    return {
+        str(path.relative_to(shard)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in shard.glob("segments/*/id_tracker.mappings")
+    }
 
 
 def in_use(path: Path, holder: str) -> DataFolderInUse:

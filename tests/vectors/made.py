@@ -10,7 +10,6 @@ import numpy as np
 
 from phosphene.filters import And, AnyOf, Equals, Exists, Filter, Not, Or, Range
 from phosphene.types import (
-    SYSTEM_FIELDS,
     Field,
     FieldKind,
     Float32,
@@ -26,7 +25,7 @@ from phosphene.vectors.conditions import utc_text
 
 SPACE = Space("made-for-tests", 64, Sha256("0" * 64), PixelSpec(32))
 FIELDS = (
-    *SYSTEM_FIELDS,
+    Field("width", FieldKind.INTEGER),
     Field("category", FieldKind.KEYWORD),
     Field("keywords", FieldKind.KEYWORD),
     Field("year", FieldKind.INTEGER),
