@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 
 from indexer.verify import verify
 from phosphene.errors import Forbidden, PhospheneError
-from phosphene.types import DEFAULT_TENANT, SYSTEM_FIELDS
+from phosphene.types import SYSTEM_FIELDS
 from search_api import problems
 from search_api.auth import LOCAL_TOKEN_HEADER, PrincipalDep
 from search_api.routes.dependencies import EngineDep
@@ -61,7 +61,7 @@ def readyz(engine: EngineDep, response: Response) -> StoreHealth:
     """Ask every store whether it answers."""
     stores = _probe(
         {
-            "catalogue": lambda: engine.catalog.count_assets(DEFAULT_TENANT),
+            "catalogue": engine.catalog.ping,
             "blobs": lambda: engine.blobs.exists("readiness"),
             "vectors": lambda: engine.index.count(None),
         }

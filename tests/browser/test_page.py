@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from phosphene.types import DEFAULT_TENANT, AssetId
+from phosphene.types import DEFAULT_TENANT
 from tests.browser.conftest import Watched
 from tests.search_api.served import KEYS, PICTURES, Served, png, sample_pictures, serving
 
@@ -146,7 +146,7 @@ def test_details_tell_what_is_known(page: Page, served: Served) -> None:
     expect(dialog.get_by_role("heading")).to_have_text(hit["title"])
     facts = dialog.locator("dl")
     expect(facts).to_contain_text(hit["metadata"]["licence"])
-    expect(facts).to_contain_text(f"{hit['width']} × {hit['height']}")
+    expect(facts).to_contain_text(f"{hit['width']} \N{MULTIPLICATION SIGN} {hit['height']}")
     for word in hit["metadata"]["keywords"]:
         expect(dialog.get_by_role("button", name=word, exact=True).first).to_be_visible()
     with page.expect_download() as download:
@@ -314,7 +314,7 @@ def test_with_keys_the_page_asks_for_one(browser: Browser, keyed: Served) -> Non
     headers = {"X-API-Key": secret}
     form = {"title": "Only for the museum"}
     added = keyed.client.post("/v1/assets", headers=headers, files={"image": png(1)}, data=form)
-    assert AssetId(added.json()["asset_id"])
+    assert added.status_code == 201
     page = browser.new_page(base_url=keyed.url)
     page.goto("/")
     dialog = page.get_by_role("dialog", name="This catalogue needs a key")
