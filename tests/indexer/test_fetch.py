@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indexer.sources import fetch as fetching
+from indexer.sources.fetch import Fetcher, is_public
+from phosphene.errors import PictureError, PictureFault
+
+MAX_BYTES = 100_000
+
+
+class Site:
+    """A web site on this machine. `pages` answer by path; `asked` notes (host header, path)."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.pages: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                site.asked.append((self.headers["Host"], self.path))
+                site.pages[self.path](self)
+
+            def log_message(self, *_: object) -> None:
+                """Keep quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+
+    def url(self, path: str, host: str = "pictures.test") -> str:
+        return f"http://{host}:{self.port}{path}"
+
+
+def answer(status: int, body: bytes = b"", **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    def page(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            request.send_header(name.replace("_", "-"), value)
+        request.end_headers()
+        request.wfile.write(body)
+
+    return page
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    thread = threading.Thread(target=site.server.serve_forever)
+    thread.start()
+    yield site
+    site.server.shutdown()
+    site.server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def fetcher() -> Iterator[Fetcher]:
+    """A fetcher that knows *.test names as this machine, and takes 127.0.0.1 for the public internet."""
+    fetcher = Fetcher(
+        max_bytes=MAX_BYTES,
+        allowed=lambda address: address == "127.0.0.1",
+        resolve=lambda host, _: ["127.0.0.1"] if host.endswith(".test") else ["127.0.0.2"],
+        backoff_s=0.01,
+    )
+    yield fetcher
+    fetcher.close()
+
+
+def refused(fetcher: Fetcher, url: str) -> PictureError:
+    with pytest.raises(PictureError) as caught:
+        fetcher.fetch(url)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_a_picture_is_fetched_by_name_from_the_address_that_was_checked(site: Site, fetcher: Fetcher) -> None:
+    site.pages["/a.jpg?size=2"] = answer(200, b"picture")
+    assert fetcher.fetch(site.url("/a.jpg?size=2")) == b"picture"
+    assert site.asked == [(f"pictures.test:{site.port}", "/a.jpg?size=2")]
+
+
+def test_redirects_are_followed_to_their_end_and_no_further(site: Site, fetcher: Fetcher) -> None:
+    site.pages["/1"] = answer(302, Location="/2")
+    site.pages["/2"] = answer(301, Location=site.url("/3", "other.test"))
+    site.pages["/3"] = answer(200, b"there")
+    site.pages["/circle"] = answer(302, Location="/circle")
+    assert fetcher.fetch(site.url("/1")) == b"there"
+    assert site.asked[-1] == (f"other.test:{site.port}", "/3")
+    assert "more than 5 redirects" in str(refused(fetcher, site.url("/circle")))
+
+
+def test_every_hop_is_checked(site: Site, fetcher: Fetcher) -> None:
+    site.pages["/inside"] = answer(302, Location="http://inside.example/")
+    site.pages["/literal"] = answer(302, Location=f"http://[::1]:{site.port}/secret")
+    site.pages["/file"] = answer(302, Location="file:///etc/passwd")
+    site.pages["/secret"] = answer(200, b"secret")
+    assert "not on the public internet" in str(refused(fetcher, site.url("/inside")))
+    assert "not on the public internet" in str(refused(fetcher, site.url("/literal")))
+    assert "no http or https address" in str(refused(fetcher, site.url("/file")))
+    assert ("/secret") not in [path for _, path in site.asked]
+
+
+def test_a_name_is_resolved_once_so_a_second_answer_gains_nothing(site: Site) -> None:
+    site.pages["/a"] = answer(200, b"picture")
+    answers = [["127.0.0.1"], ["10.0.0.1"]]
+    fetcher = Fetcher(
+        max_bytes=MAX_BYTES, allowed=lambda address: address == "127.0.0.1", resolve=lambda *_: answers.pop(0)
+    )
+    assert fetcher.fetch(site.url("/a")) == b"picture"
+    assert len(answers) == 1
+    fetcher.close()
+
+
+@pytest.mark.parametrize("addresses", [["10.0.0.1"], ["127.0.0.1", "10.0.0.1"], ["10.0.0.1", "127.0.0.1"], []])
+def test_a_name_with_one_private_address_is_refused_as_a_whole(site: Site, addresses: list[str]) -> None:
+    fetcher = Fetcher(max_bytes=MAX_BYTES, allowed=lambda address: address == "127.0.0.1", resolve=lambda *_: addresses)
+    assert refused(fetcher, site.url("/a")).fault is PictureFault.UNREADABLE
+    assert site.asked == []
+    fetcher.close()
+
+
+def test_this_machine_is_refused_by_default(site: Site) -> None:
+    fetcher = Fetcher(max_bytes=MAX_BYTES)
+    for host in ("127.0.0.1", "localhost", "[::1]", "0.0.0.0", "2130706433", "[::ffff:127.0.0.1]"):  # noqa: S104
+        assert "not on the public internet" in str(refused(fetcher, f"http://{host}:{site.port}/"))
+    assert site.asked == []
+    fetcher.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1::1", True),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("224.0.0.1", False),
+        ("240.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::", False),
+        ("fe80::1%eth0", False),
+        ("fc00::1", False),
+        ("ff02::1", False),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b::a00:1", False),
+        ("2002:a00:1::", False),
+        ("2001:0:4136:e378::1", False),
+    ],
+)
+def test_which_addresses_are_public(address: str, *, public: bool) -> None:
+    assert is_public(address) is public
+
+
+@given(st.ip_addresses(network="10.0.0.0/8") | st.ip_addresses(network="192.168.0.0/16"))
+def test_private_addresses_stay_private_however_they_are_written(
+    address: ipaddress.IPv4Address,
+) -> None:
+    assert not is_public(str(address))
+    for mapped in (f"::ffff:{address}", f"64:ff9b::{address}"):
+        assert not is_public(mapped)
+
+
+def test_too_much_is_refused_announced_or_not(site: Site, fetcher: Fetcher) -> None:
+    def endless(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        try:
+            while True:
+                request.wfile.write(bytes(10_000))
+        except OSError:
+            pass
+
+    site.pages["/announced"] = answer(200, bytes(MAX_BYTES + 1))
+    site.pages["/endless"] = endless
+    for path in ("/announced", "/endless"):
+        assert refused(fetcher, site.url(path)).fault is PictureFault.TOO_MANY_BYTES
+
+
+def test_what_may_pass_is_tried_again_and_what_stays_is_not(site: Site, fetcher: Fetcher) -> None:
+    left = [503, 429]
+
+    def shaky(request: BaseHTTPRequestHandler) -> None:
+        answer(left.pop(0) if left else 200, b"at last", Retry_After="0")(request)
+
+    site.pages["/shaky"] = shaky
+    site.pages["/gone"] = answer(404)
+    site.pages["/down"] = answer(500)
+    assert fetcher.fetch(site.url("/shaky")) == b"at last"
+    assert str(refused(fetcher, site.url("/gone"))) == "the server answers 404 Not Found"
+    assert str(refused(fetcher, site.url("/down"))) == "the server answers 500 Internal Server Error (3 attempts)"
+    paths = [path for _, path in site.asked]
+    assert [paths.count(path) for path in ("/shaky", "/gone", "/down")] == [3, 1, 3]
+
+
+def test_nobody_there_and_no_such_name(fetcher: Fetcher) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    assert "pictures.test does not answer" in str(refused(fetcher, f"http://pictures.test:{port}/"))
+
+    def unknown(*_: object) -> list[str]:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    nameless = Fetcher(max_bytes=MAX_BYTES, resolve=unknown, backoff_s=0)
+    assert "the name 'nowhere.test' is not known" in str(refused(nameless, "http://nowhere.test/"))
+    nameless.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://pictures.test/", "http://", "http://user:secret@pictures.test/", "http://a b/", "http://[::1/"]
+)
+def test_addresses_that_are_none(fetcher: Fetcher, url: str) -> None:
+    assert refused(fetcher, url).fault is PictureFault.UNREADABLE
+
+
+def test_compressed_answers_are_refused_since_they_could_unfold(site: Site, fetcher: Fetcher) -> None:
+    site.pages["/z"] = answer(200, b"xx", Content_Encoding="gzip")
+    assert "compressed" in str(refused(fetcher, site.url("/z")))
+
+
+def test_a_dripping_answer_has_an_end(site: Site, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        for _ in range(100):
+            request.wfile.write(b"x")
+            time.sleep(0.05)
+
+    site.pages["/drip"] = drip
+    monkeypatch.setattr(fetching, "TOTAL_TIMEOUT_S", 0.2)
+    assert "took longer" in str(refused(fetcher, site.url("/drip")))
+
+
+def test_closing_ends_those_who_wait(site: Site, fetcher: Fetcher) -> None:
+    site.pages["/later"] = answer(503, Retry_After="9")
+    threading.Timer(0.2, fetcher.close).start()
+    assert "interrupted" in str(refused(fetcher, site.url("/later")))
+
+
+def test_tls_is_verified_for_the_name_though_the_address_is_pinned(
+    site: Site, fetcher: Fetcher, tmp_path: Path
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pictures.test")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("pictures.test")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (tmp_path / "both.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    asked: list[str | None] = []
+    context.sni_callback = lambda _socket, name, _context: asked.append(name)
+    site.server.socket = context.wrap_socket(site.server.socket, server_side=True)
+    assert "certificate of pictures.test is not valid" in str(
+        refused(fetcher, f"https://pictures.test:{site.port}/a.jpg")
+    )
+    assert asked == ["pictures.test"]
+    assert site.asked == []

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import Future
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from indexer.lookahead import Background, decode_ahead
+from indexer.sources.items import SourceItem
+from phosphene.decoding import DecoderPool
+from phosphene.errors import PictureError, PictureFault
+
+
+class StandInDecoders:
+    """Answers at once, for tests of order and bounds; the real ones decode in every other test."""
+
+    def decode(self, data: bytes, *, spec: object) -> Future[Any]:
+        assert spec is None
+        answer: Future[Any] = Future()
+        if data == b"bad":
+            answer.set_exception(PictureError(PictureFault.BROKEN, "bad"))
+        else:
+            answer.set_result(SimpleNamespace(info=data))
+        return answer
+
+
+DECODERS = cast("DecoderPool", StandInDecoders())
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.integers(0, 50) | st.none(), max_size=40),
+    st.integers(1, 8),
+    st.integers(1, 100),
+)
+def test_order_is_kept_and_bounds_hold(sizes: list[int | None], max_ahead: int, max_bytes: int) -> None:
+    lock = threading.Lock()
+    held: dict[int, int] = {}
+    most = [0, 0]
+
+    def read(number: int, size: int | None) -> bytes:
+        with lock:
+            held[number] = size or 0
+            most[0] = max(most[0], len(held))
+            most[1] = max(most[1], sum(held.values()) if len(held) > 1 else 0)
+        if number % 7 == 3:
+            raise PictureError(PictureFault.UNREADABLE, "gone")
+        if number % 7 == 5:
+            raise FileNotFoundError(2, "No such file")
+        return b"bad" if number % 5 == 4 else str(number).encode()
+
+    def items() -> Any:  # noqa: ANN401  an iterator
+        for number, size in enumerate(sizes):
+            yield SourceItem(str(number), None, partial(read, number, size), size=size)
+
+    seen = []
+    for picture in decode_ahead(
+        items(), decoders=DECODERS, spec=None, max_ahead=max_ahead, max_bytes_ahead=max_bytes, stop=threading.Event()
+    ):
+        seen.append(int(picture.item.uri))
+        with lock:
+            del held[int(picture.item.uri)]
+        number = int(picture.item.uri)
+        bad = number % 7 in (3, 5) or number % 5 == 4
+        assert isinstance(picture.decoded, PictureError) is bad
+    assert seen == list(range(len(sizes)))
+    assert most[0] <= max_ahead
+    assert most[1] <= max_bytes
+
+
+def test_stop_ends_reading_ahead() -> None:
+    stop = threading.Event()
+    taken = 0
+
+    def items() -> Any:  # noqa: ANN401  an iterator
+        nonlocal taken
+        for number in range(10_000):
+            taken += 1
+            yield SourceItem(str(number), None, lambda: b"x", size=1)
+
+    pictures = decode_ahead(items(), decoders=DECODERS, spec=None, max_ahead=4, stop=stop)
+    next(pictures)
+    stop.set()
+    assert len(list(pictures)) <= 1
+    assert taken < 10
+
+
+def test_the_background_hands_on_items_and_errors_in_order() -> None:
+    def source() -> Any:  # noqa: ANN401  an iterator
+        yield from range(5)
+        raise ValueError("the source broke")
+
+    background = Background(source(), depth=2, stop=threading.Event())
+    seen: list[int] = []
+    with pytest.raises(ValueError, match="the source broke"):
+        seen.extend(background)
+    assert seen == [] or seen == list(range(5))
+    background.join(10)
+
+
+def test_the_background_is_never_more_than_its_depth_ahead() -> None:
+    made = 0
+
+    def source() -> Any:  # noqa: ANN401  an iterator
+        nonlocal made
+        for number in range(20):
+            made += 1
+            yield number
+
+    for taken, _ in enumerate(Background(source(), depth=2, stop=threading.Event()), start=1):
+        time.sleep(0.005)
+        assert made <= taken + 4
+
+
+def test_stop_frees_both_sides() -> None:
+    stop = threading.Event()
+    background = Background(iter(int, 1), depth=2, stop=stop)
+    assert next(iter(background)) == 0
+    stop.set()
+    background.join(10)
+    assert not background._thread.is_alive()
+    assert list(background) == []
