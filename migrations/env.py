@@ -37,11 +37,11 @@ def from_settings() -> None:
         with database.translated_errors(), locked_connection(database) as connection:
             migrate(connection)
     except PhospheneError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"phosphene: {error}")
 
 
 if context.is_offline_mode():
-    sys.exit("error: --sql is not supported: the migrations look at the database")
+    sys.exit("phosphene: --sql is not supported: the migrations look at the database")
 given = context.config.attributes.get("connection")
 if given is not None:
     migrate(given)

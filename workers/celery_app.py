@@ -40,7 +40,7 @@ def worker_app(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,  # a task is minutes of work: none waits behind another
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=30,
-        worker_hijack_root_logger=True,
+        worker_redirect_stdouts=False,
         phosphene_settings=settings,  # travels to the children with the app
     )
     return app
@@ -89,9 +89,12 @@ def run_worker(
             without_mingle=True,
         )
         worker.start()
-    jobs.close()
-    if trouble.exists():
-        raise _Stopped(trouble.read_text())
+        jobs.close()
+        if trouble.exists():
+            raise _Stopped(trouble.read_text(encoding="utf-8"))
+        if worker.exitcode:
+            msg = "the worker had to stop; its log says why. Start it again: what it was at is found by a sweep"
+            raise Unavailable(msg)
 
 
 class _Stopped(ModelError):

@@ -62,8 +62,13 @@ class _Child:
 _child = _Child()
 
 
+_TALKATIVE = ("httpx", "httpx2", "alembic", "aiobotocore", "botocore")  # a line for each request to a store
+
+
 @worker_process_init.connect
 def _start(**_: object) -> None:
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         _child.open()
     except Unavailable as error:

@@ -172,5 +172,5 @@ def test_alembic_itself_migrates_what_the_settings_name(catalog_url: str, tmp_pa
 def test_alembic_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
     failed = alembic("upgrade", "head", PHOSPHENE_DATA=str(tmp_path / "nowhere"))
     assert failed.returncode == 1
-    line = f"error: the catalogue {tmp_path}/nowhere/catalog.sqlite can't be opened: check that its folder exists"
+    line = f"phosphene: the catalogue {tmp_path}/nowhere/catalog.sqlite can't be opened: check that its folder exists"
     assert failed.stderr.strip() == f"{line}, and the permissions"

@@ -45,8 +45,10 @@ class Worker:
         return self.log.read_text(errors="replace")
 
     def children(self) -> list[int]:
-        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in listed.split()]
+        """Give the processes that do the tasks; billiard has one more, which tracks semaphores."""
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        command = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in listed}
+        return [pid for pid, words in command.items() if b"spawn_main" in words]
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(with_signal)

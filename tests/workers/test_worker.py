@@ -153,13 +153,13 @@ def test_a_child_that_dies_is_replaced_and_the_worker_goes_on(
     with cluster.worker() as worker:
         send_ingest(engine, jobs, tmp_path / "first")
         eventually("the first folder is indexed", lambda: indexed(engine) == 5, output=worker.output)
-        before = worker.children()
-        for child in before:
-            os.kill(child, signal.SIGKILL)
+        (child,) = worker.children()
+        os.kill(child, signal.SIGKILL)
         pictures(tmp_path / "second", 12)
         send_ingest(engine, jobs, tmp_path / "second")
         eventually("the second folder is indexed", lambda: indexed(engine) == 12, output=worker.output)
         assert worker.process.poll() is None
+        assert worker.children() != [child]
 
 
 @pytest.mark.parametrize(
@@ -183,8 +183,9 @@ def test_what_keeps_a_worker_from_starting_is_one_line(
     except subprocess.TimeoutExpired:
         worker.process.kill()
         pytest.fail(f"it goes on:\n{worker.output()}", pytrace=False)
-    said = [one for one in worker.output().splitlines() if one.startswith("error: ")]
-    assert status == 1, worker.output()
+    said = [one for one in worker.output().splitlines() if one.startswith("phosphene: ")]
+    # 2: the caller can mend it; 1: it may work later.
+    assert status == (2 if changes.get("PHOSPHENE_BROKER_URL", "") is None else 1), worker.output()
     assert len(said) == 1, worker.output()
     assert line.replace("{}", port).partition(" .* ")[0] in said[0]
     assert line.partition(" .* ")[2] in said[0]
@@ -194,5 +195,5 @@ def test_what_keeps_a_worker_from_starting_is_one_line(
 
 def test_a_queue_that_there_is_not(cluster: Cluster) -> None:
     worker = cluster.launch("--queues", "embed,embd")
-    assert worker.process.wait(120) == 1 or worker.process.returncode == 2
+    assert worker.process.wait(120) == 2
     assert "no queue embd: there are ingest, embed, maintenance" in worker.output()
