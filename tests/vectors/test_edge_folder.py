@@ -269,6 +269,19 @@ def test_damage_is_told_or_shows_in_the_count(tmp_path: Path, profile: str, patt
             assert int(rest[1]) == 10
 
 
+def test_noise_in_the_ids_of_a_graph_is_told_before_the_engine_reads_it(tmp_path: Path) -> None:
+    filled(tmp_path, graph=True).close()
+    (ids,) = tmp_path.glob("shards/*/segments/*/id_tracker.mappings")
+    whole = ids.read_bytes()
+    ids.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    with pytest.raises(DamagedData, match="not as they were written"):
+        EdgeIndex.open(tmp_path, SPACE, profile="graph", graph_from=500)
+    ids.write_bytes(whole)
+    index = EdgeIndex.open(tmp_path, SPACE, profile="graph", graph_from=500)
+    assert index.count() == COUNT
+    index.close()
+
+
 def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = filled(tmp_path)
     free = shutil.disk_usage(tmp_path).free
@@ -287,6 +300,7 @@ def test_many_points_take_several_flushes_and_stay(tmp_path: Path, monkeypatch: 
     for start in range(0, 1000, 50):
         some = slice(start, start + 50)
         index.upsert(numbered(1000)[some], type(rows)(SPACE, rows.rows[some]), said[some])
+        assert index._unflushed < 300  # what a load has to replay stays bounded
     index.close()
     again = flat(tmp_path)
     assert again.count() == 1000

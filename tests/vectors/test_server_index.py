@@ -102,8 +102,8 @@ def test_another_programs_collection_is_refused(connect: Callable[..., ServerInd
 def test_requests_stay_below_what_a_server_takes(connect: Callable[..., ServerIndex], stand_in: StandIn) -> None:
     wide = replace(SPACE, dimension=1024)
     index = connect(space=wide)
-    said = [{"tenant": "a", "title": "x" * 20_000}] * 1500
-    index.upsert(numbered(1500), embeddings(1500, space=wide), said)
+    index.upsert(numbered(1500), embeddings(1500, space=wide), [{"tenant": "a"}] * 1500)
+    index.upsert(numbered(300), embeddings(300, space=wide), [{"tenant": "a", "title": "x" * 200_000}] * 300)
     assert index.count() == 1500
     assert 2**20 < stand_in.largest_request < MAX_REQUEST_BYTES
     index.close()
