@@ -161,6 +161,8 @@ class Tally:
     def stage(self, name: str) -> None:
         """Say what is being done now."""
         with self._lock:
+            if not self._now.counts.total:  # loading a model is no part of the rate
+                self._recent = deque([(self._clock(), 0)])
             self._tell(replace(self._now, stage=name))
 
     def total(self, pictures: int) -> None:
