@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.search_api.served import KEYS, Served, png, serving
+from tests.search_api.served import KEYS, Served, png, serving, variation
 
 MUSEUM = {"Authorization": "Bearer museum-secret-0123456789"}
 AGENCY = {"X-API-Key": "agency-secret-0123456789"}
@@ -78,6 +78,29 @@ def test_tenants_never_see_each_other(keyed: Served) -> None:
         response = keyed.client.request(method, path, headers=AGENCY, **options)
         assert response.status_code == 404, (method, path)
     assert keyed.client.get(f"/v1/assets/{only_mine}", headers=MUSEUM).json()["title"] is None
+
+
+def test_what_other_tenants_have_takes_no_place_in_the_list(keyed: Served) -> None:
+    """Their nearest picture is no hit, and does not push ours from a page of one."""
+    wanted = png(30)
+    for seed in range(3):
+        keyed.client.post("/v1/assets", headers=AGENCY, files={"image": variation(wanted, seed)})
+    ours = keyed.client.post("/v1/assets", headers=MUSEUM, files={"image": png(31)}).json()["asset_id"]
+    everything = {"filter": '{"field": "format", "equals": "png"}'}
+    for form in ({}, everything):
+        seen = []
+        cursor: dict[str, str] = {}
+        while True:
+            answer = keyed.client.post(
+                "/v1/search/image", headers=MUSEUM, files={"image": wanted}, data={"limit": "1", **form, **cursor}
+            ).json()
+            assert len(answer["hits"]) == 1
+            seen.append(answer["hits"][0]["asset_id"])
+            if answer["next_cursor"] is None:
+                break
+            cursor = {"cursor": answer["next_cursor"]}
+        assert len(seen) == keyed.client.get("/v1/status", headers=MUSEUM).json()["assets"]
+        assert ours in seen
 
 
 def test_fields_of_a_tenant_are_its_own(keyed: Served) -> None:
