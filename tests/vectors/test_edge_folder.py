@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -45,6 +46,14 @@ while start < 4000:
     index.upsert(numbered(64, start=start + 1), UnitEmbeddings(SPACE, rows.rows[start:stop]), said[start:stop])
     print(stop, flush=True)
     start = stop
+"""
+)
+BUILDER = (
+    HEAD
+    + """
+index = EdgeIndex.open(folder, SPACE, profile="graph", graph_from=500)
+index.upsert(numbered(4000), embeddings(4000), payloads(4000))
+index.optimise()
 """
 )
 READER = (
@@ -178,6 +187,32 @@ def test_a_power_cut_loses_nothing_that_the_log_has(tmp_path: Path) -> None:
     assert cut.count() == 630
     assert [point.id for point in cut.scroll(after=None, limit=700)] == numbered(630, start=11)
     cut.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a child that dies with its parent is asked for on Linux only")
+def test_kill_9_while_the_graph_is_built_leaves_the_old_index_and_no_child(tmp_path: Path) -> None:
+    builder = run(BUILDER, tmp_path)
+    while not _command_lines_with(copies := tmp_path / "shards"):
+        assert builder.poll() is None
+        time.sleep(0.01)
+    builder.kill()
+    builder.communicate()
+    while _command_lines_with(copies):
+        time.sleep(0.01)
+    index = EdgeIndex.open(tmp_path, SPACE, profile="graph", graph_from=500)
+    assert index.count() == 4000
+    assert len(list(copies.iterdir())) == 1
+    assert index.optimise()
+    index.close()
+
+
+def _command_lines_with(path: Path) -> list[bytes]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if str(path).encode() in (line := process.read_bytes()):
+                found.append(line)
+    return found
 
 
 def test_killed_while_it_was_first_made_it_opens_empty(tmp_path: Path) -> None:
