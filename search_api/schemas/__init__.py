@@ -1,0 +1,57 @@
+"""What goes over HTTP: every field documented, unknown fields refused."""
+
+from search_api.schemas.assets import AssetChange, AssetList, AssetOut
+from search_api.schemas.ingests import (
+    CountsOut,
+    IngestList,
+    IngestRequest,
+    IngestResponse,
+    QuarantineEntry,
+    QuarantinePage,
+)
+from search_api.schemas.search import (
+    EmbeddingsRequest,
+    EmbeddingsResponse,
+    HitOut,
+    SearchRequest,
+    SearchResponse,
+    TimingOut,
+)
+from search_api.schemas.service import (
+    FieldList,
+    FieldOut,
+    Problem,
+    StatusResponse,
+    StoreHealth,
+    VerifyRequest,
+    VerifyResponse,
+)
+from search_api.schemas.values import Body, MetadataIn, Title
+
+__all__ = [
+    "AssetChange",
+    "AssetList",
+    "AssetOut",
+    "Body",
+    "CountsOut",
+    "EmbeddingsRequest",
+    "EmbeddingsResponse",
+    "FieldList",
+    "FieldOut",
+    "HitOut",
+    "IngestList",
+    "IngestRequest",
+    "IngestResponse",
+    "MetadataIn",
+    "Problem",
+    "QuarantineEntry",
+    "QuarantinePage",
+    "SearchRequest",
+    "SearchResponse",
+    "StatusResponse",
+    "StoreHealth",
+    "TimingOut",
+    "Title",
+    "VerifyRequest",
+    "VerifyResponse",
+]

@@ -1,0 +1,84 @@
+"""Pictures, and changes to them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from phosphene.catalog.records import Asset, AssetState
+from search_api.schemas.values import Body, MetadataIn, Title
+
+
+class AssetOut(BaseModel):
+    """A picture and what is known about it."""
+
+    asset_id: UUID
+    title: str | None
+    metadata: dict[str, Any] = Field(description="the fields that its source gave", examples=[{"year": 2008}])
+    width: int = Field(description="pixels, as one looks at it")
+    height: int
+    orientation: Literal["landscape", "portrait", "square"]
+    format: str = Field(examples=["jpeg"])
+    bytes: int
+    added_at: datetime
+    state: AssetState = Field(description="registered: waiting for its embedding; indexed: searchable; failed")
+    image_url: str = Field(description="a preview of at most 1024 pixels a side")
+    thumbnail_url: str = Field(description="at most 256 pixels a side")
+    original_url: str = Field(description="the file as it came in, as a download")
+
+    @classmethod
+    def of(cls, asset: Asset) -> Self:
+        """Show an asset."""
+        return cls(**asset_fields(asset))
+
+
+class AssetList(BaseModel):
+    """Pictures of the catalogue."""
+
+    assets: list[AssetOut]
+    next_after: UUID | None = Field(description="pass it as `after` for more; null at the end")
+
+
+class AssetChange(Body):
+    """New title or metadata; what is left out stays. Metadata is replaced as a whole."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"title": "Sleeping cat", "metadata": {"category": "animals"}}]}
+    )
+
+    title: Title | None = None
+    metadata: MetadataIn | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            msg = "name a title or metadata to change"
+            raise ValueError(msg)
+        return self
+
+
+def picture_url(asset: UUID, size: str) -> str:
+    """Give the address of a picture."""
+    return f"/v1/assets/{asset}/image?size={size}"
+
+
+def asset_fields(asset: Asset) -> dict[str, Any]:
+    """Give what AssetOut shows."""
+    return {
+        "asset_id": asset.id,
+        "title": asset.title,
+        "metadata": asset.metadata,
+        "width": asset.width,
+        "height": asset.height,
+        "orientation": asset.orientation,
+        "format": asset.format,
+        "bytes": asset.bytes,
+        "added_at": asset.added_at,
+        "state": asset.state,
+        "image_url": picture_url(asset.id, "preview"),
+        "thumbnail_url": picture_url(asset.id, "thumbnail"),
+        "original_url": picture_url(asset.id, "original"),
+    }

@@ -1,0 +1,137 @@
+"""Questions and answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+from uuid import UUID
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
+from phosphene.filters import Filter
+from phosphene.types import AssetId
+from search_api.schemas.assets import AssetOut, asset_fields
+from search_api.schemas.values import Body, FilterIn, PictureBytes
+from search_api.search import DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT, SearchAnswer, SearchQuery
+
+MAX_DIMENSION = 8192
+MAX_EMBEDDED = 64  # texts, and pictures, in one request for embeddings
+_QUESTIONS = ("text", "image", "image_url", "asset_id", "vector")
+
+
+class SearchRequest(Body):
+    """A question: exactly one of text, image, image_url, asset_id and vector."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"text": "a cat asleep on a chair", "limit": 12}],
+            "oneOf": [{"required": [name]} for name in _QUESTIONS],
+        }
+    )
+
+    text: str | None = Field(
+        None,
+        min_length=1,
+        max_length=2 * MAX_TEXT,
+        description=f"what the picture shows, in a few words; up to {MAX_TEXT} characters",
+        examples=["a cat asleep on a chair"],
+    )
+    image: PictureBytes | None = Field(None, description="a picture file as base64, with or without a data: prefix")
+    image_url: str | None = Field(
+        None, max_length=2048, description="a public http(s) address; only where PHOSPHENE_FETCH_URLS is on"
+    )
+    asset_id: UUID | None = Field(None, description="find pictures similar to this one, which is left out")
+    vector: list[FiniteFloat] | None = Field(
+        None, min_length=1, max_length=MAX_DIMENSION, description="an embedding in this server's space, of any length"
+    )
+    filter: FilterIn | None = None
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="hits on a page")
+    cursor: str | None = Field(None, description="next_cursor of the page before; the rest of the question as it was")
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        asked = [
+            name for name in ("text", "image", "image_url", "asset_id", "vector") if getattr(self, name) is not None
+        ]
+        if len(asked) != 1:
+            given = f"{' and '.join(asked)} at once" if asked else "none of them"
+            msg = f"ask with exactly one of {', '.join(_QUESTIONS)}, not {given}"
+            raise ValueError(msg)
+        return self
+
+    def to_query(self, parsed: Filter | None, *, fetched: bytes | None = None) -> SearchQuery:
+        """Make the question; `fetched` is what image_url led to."""
+        return SearchQuery(
+            text=self.text,
+            image=self.image if fetched is None else fetched,
+            asset_id=AssetId(self.asset_id) if self.asset_id else None,
+            vector=np.array(self.vector, dtype=np.float64) if self.vector is not None else None,
+            filter=parsed,
+            limit=self.limit,
+            cursor=self.cursor,
+        )
+
+
+class HitOut(AssetOut):
+    """A picture that was found."""
+
+    score: float = Field(description="cosine between question and picture, -1..1")
+
+
+class TimingOut(BaseModel):
+    """Milliseconds spent."""
+
+    embed: float = Field(description="question to embedding; with decoding where it was a picture")
+    vectors: float
+    catalogue: float
+    total: float
+
+
+class SearchResponse(BaseModel):
+    """Hits, best first."""
+
+    hits: list[HitOut]
+    next_cursor: str | None = Field(description="pass it as cursor for the hits after these; null at the end")
+    timing_ms: TimingOut
+
+    @classmethod
+    def of(cls, answer: SearchAnswer) -> Self:
+        """Show an answer."""
+        timing = answer.timing_ms
+        return cls(
+            hits=[HitOut(**asset_fields(hit.asset), score=hit.score) for hit in answer.hits],
+            next_cursor=answer.next_cursor,
+            timing_ms=TimingOut(
+                embed=timing.embed, vectors=timing.vectors, catalogue=timing.catalogue, total=timing.total
+            ),
+        )
+
+
+class EmbeddingsRequest(Body):
+    """Texts and pictures to embed."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"texts": ["a cat", "a red car"]}]})
+
+    texts: list[Annotated[str, Field(min_length=1, max_length=2 * MAX_TEXT)]] = Field(
+        default_factory=list, max_length=MAX_EMBEDDED
+    )
+    images: list[PictureBytes] = Field(
+        default_factory=list, max_length=MAX_EMBEDDED, description="picture files as base64"
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.texts and not self.images:
+            msg = "send texts, images, or both"
+            raise ValueError(msg)
+        return self
+
+
+class EmbeddingsResponse(BaseModel):
+    """Vectors of length 1, in the order of what was sent."""
+
+    space: str = Field(description="compare vectors of one space only")
+    model: str
+    dimension: int
+    texts: list[list[float]]
+    images: list[list[float]]

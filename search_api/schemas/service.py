@@ -1,0 +1,124 @@
+"""How the service is, and what went wrong."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from indexer.verify import VerifyReport
+from phosphene import __version__
+from phosphene.assemble import Engine
+from phosphene.catalog.records import AssetState
+from phosphene.errors import PictureFault
+from phosphene.types import FieldKind, TenantId
+from search_api.schemas.values import Body
+
+
+class FieldOut(BaseModel):
+    """A field that filters may name."""
+
+    name: str
+    kind: FieldKind
+    system: bool = Field(description="computed from the picture itself")
+
+
+class FieldList(BaseModel):
+    """Fields, system ones first."""
+
+    fields: list[FieldOut]
+
+
+class StatusResponse(BaseModel):
+    """How things stand."""
+
+    version: str
+    model: str
+    space: str
+    dimension: int
+    assets: int
+    searchable: int
+    waiting: int = Field(description="pictures, of all tenants, that wait for their embedding")
+    data: str | None = Field(description="the data folder, for callers with the local token")
+
+    @classmethod
+    def of(cls, engine: Engine, *, tenant: TenantId, local: bool) -> Self:
+        """Count, and show."""
+        space = engine.encoder.space
+        return cls(
+            version=__version__,
+            model=space.model,
+            space=space.id,
+            dimension=space.dimension,
+            assets=engine.catalog.count_assets(tenant),
+            searchable=engine.catalog.count_assets(tenant, AssetState.INDEXED),
+            waiting=engine.catalog.pending_work(space.id),
+            data=str(engine.settings.data.absolute()) if local and engine.settings.embedded else None,
+        )
+
+
+class VerifyRequest(Body):
+    """What to check."""
+
+    repair: bool = Field(default=False, description="mend what can be mended")
+
+
+class VerifyResponse(BaseModel):
+    """What was compared, and what differed, by kind of difference."""
+
+    ok: bool = Field(description="nothing differs, or all that differed is mended")
+    repaired: bool = Field(description="whether mending was asked for")
+    assets: int
+    points: int
+    blobs: int
+    differences: dict[str, int] = Field(examples=[{"missing_point": 2}])
+    mended: dict[str, int]
+    examples: dict[str, list[str]] = Field(description="a few ids or keys of each kind")
+
+    @classmethod
+    def of(cls, report: VerifyReport) -> Self:
+        """Show a report."""
+        return cls(
+            ok=report.ok,
+            repaired=report.repaired,
+            assets=report.assets,
+            points=report.points,
+            blobs=report.blobs,
+            differences=report.counts,
+            mended=report.mended,
+            examples=report.examples,
+        )
+
+    def lines(self) -> list[str]:
+        """Say it in words, a line for each kind of difference."""
+        said = [f"compared {self.assets:,} pictures, {self.points:,} points and {self.blobs:,} files"]
+        for kind, count in self.differences.items():
+            mended = f", {self.mended.get(kind, 0):,} mended" if self.repaired else ""
+            shown = ", ".join(self.examples.get(kind, []))
+            said.append(f"{kind.replace('_', ' ')}: {count:,}{mended} ({shown})")
+        if not self.differences:
+            said.append("all agree")
+        elif not self.repaired:
+            said.append("mend with: phosphene verify --repair")
+        return said
+
+
+class StoreHealth(BaseModel):
+    """Readiness: every store was asked just now."""
+
+    ready: bool
+    stores: dict[str, str] = Field(examples=[{"catalogue": "ok", "vectors": "ok", "blobs": "ok"}])
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457), sent as application/problem+json."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(examples=["urn:phosphene:problem:invalid-filter"])
+    title: str
+    status: int
+    detail: str = Field(description="what was wrong, and what to do")
+    instance: str = Field(description="the path that was asked")
+    fault: PictureFault | None = Field(None, description="why a picture can't be used")
+    errors: list[dict[str, str]] | None = Field(None, description="what is wrong where, for invalid requests")

@@ -1,0 +1,57 @@
+"""Kinds of values that several requests share."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, WithJsonSchema
+
+MAX_TITLE = 500
+MAX_FIELDS = 200
+MAX_VALUE = 10_000
+
+
+def _from_base64(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    _, comma, data = value.partition(",") if value.startswith("data:") else ("", "", value)
+    del comma
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError) as error:
+        msg = f"not base64: {error}"
+        raise ValueError(msg) from error
+
+
+def _no_nul(value: str) -> str:
+    if "\x00" in value:
+        msg = "text can't hold the character NUL"
+        raise ValueError(msg)
+    return value
+
+
+PictureBytes = Annotated[
+    bytes,
+    BeforeValidator(_from_base64),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 4}),
+]
+Text = Annotated[str, Field(max_length=MAX_VALUE), BeforeValidator(lambda v: _no_nul(v) if isinstance(v, str) else v)]
+Title = Annotated[str, Field(max_length=MAX_TITLE), BeforeValidator(lambda v: _no_nul(v) if isinstance(v, str) else v)]
+MetadataValue = bool | Annotated[int, Field(ge=-(2**53), le=2**53)] | FiniteFloat | Text | list[Text] | None
+MetadataIn = Annotated[dict[str, MetadataValue], Field(max_length=MAX_FIELDS)]
+FilterIn = Annotated[
+    dict[str, Any],
+    Field(
+        description='{"field": NAME, "equals" | "any_of" | "gte" | "gt" | "lte" | "lt" | "exists": …}, or "and", "or", '
+        '"not" around such. GET /v1/fields lists the names',
+        examples=[{"and": [{"field": "category", "equals": "animals"}, {"field": "year", "gte": 2005}]}],
+    ),
+]
+
+
+class Body(BaseModel):
+    """A request: unknown fields are refused, so that a typo is never silently ignored."""
+
+    model_config = ConfigDict(extra="forbid")
