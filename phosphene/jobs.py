@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from celery import Celery
 from kombu import Exchange, Queue
-from kombu.exceptions import KombuError, OperationalError
+from kombu.exceptions import KombuError
 
 from phosphene.errors import InvalidInput, InvalidSettings, Overloaded, Unavailable
 
@@ -124,6 +124,13 @@ class CeleryJobs:
     def __init__(self, broker_url: str) -> None:
         self._app = make_app(broker_url)
         self._name = broker_name(broker_url)
+        with self._app.connection_for_write() as connection:  # asks nothing of the broker yet
+            self._errors: tuple[type[BaseException], ...] = (
+                KombuError,
+                OSError,
+                *connection.connection_errors,
+                *connection.channel_errors,
+            )
 
     def ping(self) -> None:
         """Ask the broker for a sign of life. Raises Unavailable within seconds."""
@@ -144,7 +151,7 @@ class CeleryJobs:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, KombuError, OSError) as error:
+        except self._errors as error:
             line = " ".join(str(error).split()) or type(error).__name__
             msg = f"the broker {self._name} does not answer: {line}"
             raise Unavailable(msg) from error

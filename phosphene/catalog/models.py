@@ -1,4 +1,4 @@
-"""The tables. A change here needs a migration: `make migration` compares, tests/catalog proves both agree."""
+"""The tables. A change here needs a migration (`alembic revision --autogenerate`); tests/catalog proves both agree."""
 
 from __future__ import annotations
 
