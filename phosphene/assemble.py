@@ -13,6 +13,7 @@ from phosphene.blobs import BlobStore
 from phosphene.catalog.catalog import Catalog
 from phosphene.decoding import DecoderPool
 from phosphene.encoders import Encoder, load_encoder
+from phosphene.errors import InvalidSettings
 from phosphene.holder import HeldFolder
 from phosphene.images import Limits
 from phosphene.jobs import CeleryJobs, JobName, Jobs, LocalJobs
@@ -64,6 +65,22 @@ class Engine:
                 index.declare([*SYSTEM_FIELDS, *self.catalog.all_fields()])
                 self._index = index
             return self._index
+
+    def discard_index(self) -> None:
+        """Throw away an embedded index that is damaged, so that the next use makes an empty one.
+
+        The catalogue and the blobs have all that is needed to fill it again: `indexer.verify` does. Raises
+        InvalidSettings where the index is a server's, which has to be mended there.
+        """
+        if self.settings.qdrant_url is not None:
+            raise InvalidSettings(f"the index at {self.settings.qdrant_url} is not ours to discard: restore it there")
+        from phosphene.vectors.edge import EdgeIndex
+
+        with self._lock:
+            if self._index is not None:
+                self._index.close()
+                self._index = None
+            EdgeIndex.discard(_index_folder(self.settings, self.encoder.space))
 
     @property
     def texts(self) -> TextEmbedder:
@@ -154,8 +171,12 @@ def _open_index(settings: Settings, space: Space) -> VectorIndex:
     if settings.qdrant_url is None:
         from phosphene.vectors.edge import EdgeIndex
 
-        return EdgeIndex.open(Path(settings.data) / "vectors" / space.id, space, profile=settings.index_profile)
+        return EdgeIndex.open(_index_folder(settings, space), space, profile=settings.index_profile)
     from phosphene.vectors.server import ServerIndex
 
     api_key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
     return ServerIndex.open(settings.qdrant_url, space, api_key=api_key, grpc_port=settings.qdrant_grpc_port)
+
+
+def _index_folder(settings: Settings, space: Space) -> Path:
+    return settings.data / "vectors" / space.id

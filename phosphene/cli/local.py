@@ -13,8 +13,9 @@ from indexer.progress import progress_for
 from indexer.sources import SourceOptions
 from indexer.verify import verify
 from phosphene.assemble import Engine, open_engine, open_jobs
+from phosphene.cli import output
 from phosphene.cli.backend import Asked, Ingested
-from phosphene.errors import InvalidInput
+from phosphene.errors import DamagedData, InvalidInput
 from phosphene.filters import parse_terms
 from phosphene.jobs import JobName
 from phosphene.settings import Settings
@@ -135,7 +136,13 @@ class LocalBackend:
         return entries
 
     def verify(self, *, repair: bool) -> VerifyResponse:
-        """Compare catalogue, blobs and index."""
+        """Compare catalogue, blobs and index. An index too damaged to open is made anew when repairing."""
+        if repair:
+            try:
+                _ = self._engine.index
+            except DamagedData as damage:
+                output.warn(f"{damage.args[0]} Making it anew from the catalogue.")
+                self._engine.discard_index()
         return VerifyResponse.of(verify(engine=self._engine, repair=repair))
 
 

@@ -148,6 +148,17 @@ def test_verify_notices_and_repairs_what_was_lost(desk: Desk) -> None:
     assert len(desk.run("search", "anything", "--limit", "30", "--json").json["hits"]) == PICTURES
 
 
+def test_an_index_damaged_beyond_opening_is_made_anew(desk: Desk) -> None:
+    (pointer,) = (desk.folder / "data" / "vectors").glob("*/current.json")
+    pointer.write_text("not what was written")
+    broken = desk.run("search", "anything")
+    assert broken.status == 1
+    assert "phosphene verify --repair" in broken.err
+    assert len(broken.err.strip().splitlines()) == 1, broken.err
+    assert desk.run("verify", "--repair").status == 0
+    assert len(desk.run("search", "anything", "--limit", "30", "--json").json["hits"]) == PICTURES
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "line"),
     [
