@@ -8,7 +8,7 @@ import { follow } from "/web/ingest.js";
 import * as state from "/web/state.js";
 
 const at = (id) => document.querySelector(`#${id}`);
-const EXAMPLES = ["a sailing ship", "something to drink", "birthday", "musical instrument", "winter weather", "happy animal"];
+const EXAMPLES = ["a sailing ship", "something to drink", "musical instrument", "a fast car", "playing chess", "dangerous animal"];
 const TYPING_MS = 280;
 const MAX_PICTURE_MB = 64;
 
