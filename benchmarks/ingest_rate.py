@@ -5,7 +5,7 @@ figure is a whole `ingest()` of a folder of JPEG files into a fresh data folder:
 rows, embedding, index; the model is loaded and the decoders are started before the clock. Both run in turn, several
 times, and medians are printed. ViT-B-32 has random weights: its speed is real, its meaning is not.
 
-    python benchmarks/ingest_rate.py [--pictures 512] [--rounds 5] [--threads N] [--models starter ViT-B-32]
+    PYTHONPATH=. python benchmarks/ingest_rate.py [--pictures 512] [--rounds 5] [--threads N] [--models NAME …]
 
 CPU seconds are told too (children included): on a machine that does other things, trust their ratio.
 """
@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ class Effort:
 
 def main() -> None:
     """Print the figures of each model."""
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]  # it is there
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--pictures", type=int, default=512)
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--threads", type=int, default=None)
@@ -116,8 +117,8 @@ def compare(name: str, settings: Settings, pictures: Path, *, rounds: int) -> No
                 decoded(engine, files[:4])
                 _ = engine.index
                 runs: list[tuple[list[Effort], Callable[[], object]]] = [
-                    (bare, lambda: in_batches(engine, pixels)),
-                    (whole, lambda: ingest([str(pictures)], engine=engine, tenant=DEFAULT_TENANT)),
+                    (bare, partial(in_batches, engine, pixels)),
+                    (whole, partial(ingest, [str(pictures)], engine=engine, tenant=DEFAULT_TENANT)),
                 ]
                 for efforts, run in runs if turn % 2 == 0 else reversed(runs):
                     efforts.append(timed(run))

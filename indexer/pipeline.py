@@ -133,7 +133,21 @@ def recover(engine: Engine, *, stop: threading.Event | None = None) -> int:
     """
     engine.catalog.interrupt_ingests(idle_s=0.0)
     engine.blobs.tidy(older_than_s=0.0)
+    _compare_counts(engine)
     return sweep(engine=engine, stop=stop)
+
+
+def _compare_counts(engine: Engine) -> None:
+    """Say where the index lost points without noticing, as a damaged file can make it."""
+    space = engine.encoder.space.id
+    embedded = sum(record.embedded for record in engine.catalog.spaces() if record.space.id == space)
+    there = engine.index.count()
+    if there < embedded:
+        log.warning(
+            "the index holds %d of %d pictures: run `phosphene verify --repair` to embed the rest again",
+            there,
+            embedded,
+        )
 
 
 def _run(intake: Intake, jobs: Jobs | None) -> None:

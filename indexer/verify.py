@@ -18,7 +18,7 @@ from indexer.payload import payload_of
 from phosphene.assemble import Engine
 from phosphene.blobs import original_key, thumbnail_key
 from phosphene.catalog.records import Asset, AssetState, IngestState
-from phosphene.errors import PictureError
+from phosphene.errors import DamagedData, PictureError
 from phosphene.types import AssetId, PointId, Sha256, TenantId, asset_id, point_id, sha256_of
 from phosphene.vectors.base import Payload, StoredPoint
 
@@ -31,6 +31,7 @@ UPLOAD_GRACE_S = 2.0
 class Difference(StrEnum):
     """What can be wrong, and what --repair does about it."""
 
+    DAMAGED_INDEX = "damaged_index"  # the index can't be opened: made anew, then all is embedded again
     MISSING_POINT = "missing_point"  # indexed says the row, the index has no such point: embedded again
     ORPHAN_POINT = "orphan_point"  # a point without a row, or of a picture not embedded: deleted
     STALE_PAYLOAD = "stale_payload"  # the payload is not what the row says: written anew
@@ -81,6 +82,8 @@ def verify(*, engine: Engine, repair: bool, deep: bool = False) -> VerifyReport:
     like a difference, though mending it does no harm.
     """
     report = VerifyReport(repaired=repair)
+    if not _open_index(engine, report, repair=repair):
+        return report
     _check_work(engine, report, repair=repair)
     tenants: set[TenantId] = set()
     for page in _pages_of_assets(engine):
@@ -91,6 +94,18 @@ def verify(*, engine: Engine, repair: bool, deep: bool = False) -> VerifyReport:
     _check_index(engine, report, repair=repair)
     _check_unused_blobs(engine, tenants, report, repair=repair)
     return report
+
+
+def _open_index(engine: Engine, report: VerifyReport, *, repair: bool) -> bool:
+    """Open the index; with `repair`, begin an empty one where it is damaged. Tells whether there is one now."""
+    try:
+        _ = engine.index
+    except DamagedData as error:
+        report.add(Difference.DAMAGED_INDEX, [str(error)], mended=repair)
+        if not repair:
+            return False
+        engine.discard_index()
+    return True
 
 
 def _pages_of_assets(engine: Engine) -> Iterator[list[Asset]]:

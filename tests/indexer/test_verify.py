@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.pipeline import ingest
+from indexer.pipeline import ingest, recover
 from indexer.verify import Difference, verify
 from phosphene.assemble import Engine
 from phosphene.blobs import original_key, thumbnail_key
 from phosphene.catalog.records import Asset
 from phosphene.types import DEFAULT_TENANT, UnitEmbeddings, point_id
-from tests.indexer.conftest import save_pictures
+from tests.indexer.conftest import OpenEngine, save_pictures
 from tests.indexer.test_ingest import registered_only
 
 PICTURES = 12
@@ -52,6 +52,27 @@ def test_missing_points_are_embedded_again(engine: Engine, assets: list[Asset]) 
     check(engine, {Difference.MISSING_POINT: 3})
     after = engine.index.vectors(ids)
     assert all(float(before[id_] @ after[id_]) > 0.999 for id_ in ids)
+
+
+def test_a_damaged_index_is_made_anew_from_catalogue_and_blobs(
+    tmp_path: Path, open_with: OpenEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_pictures(tmp_path / "pictures", PICTURES)
+    with open_with() as engine:
+        ingest([str(tmp_path / "pictures")], engine=engine, tenant=DEFAULT_TENANT)
+    for pointer in (tmp_path / "data" / "vectors").glob("*/current.json"):
+        pointer.write_text("{")
+    with open_with() as engine:
+        found = verify(engine=engine, repair=False)
+        assert found.counts == {Difference.DAMAGED_INDEX: 1}
+        assert "verify --repair" in found.examples[Difference.DAMAGED_INDEX][0]
+        mended = verify(engine=engine, repair=True)
+        assert mended.ok
+        assert mended.counts == {Difference.DAMAGED_INDEX: 1, Difference.MISSING_POINT: PICTURES}
+        assert verify(engine=engine, repair=False).counts == {}
+        engine.index.delete([point.id for point in engine.index.scroll(after=None, limit=2)])
+        assert recover(engine) == 0
+        assert f"holds {PICTURES - 2} of {PICTURES} pictures" in caplog.text
 
 
 def test_points_without_a_row_are_deleted(engine: Engine, assets: list[Asset]) -> None:
