@@ -13,7 +13,7 @@ from phosphene.errors import InvalidInput, NotFound, PictureError, PictureFault
 from phosphene.filters import Equals, Range
 from phosphene.types import DEFAULT_TENANT, TenantId
 from tests.indexer.conftest import save_picture, watch
-from tests.indexer.test_ingest import RecordedJobs, fail_on_red, red
+from tests.indexer.running import RecordedJobs, fail_on_red, red
 
 OTHER = TenantId("other")
 

@@ -12,7 +12,7 @@ from phosphene.blobs import original_key, thumbnail_key
 from phosphene.catalog.records import Asset
 from phosphene.types import DEFAULT_TENANT, UnitEmbeddings, point_id
 from tests.indexer.conftest import OpenEngine, save_pictures
-from tests.indexer.test_ingest import registered_only
+from tests.indexer.running import registered_only
 
 PICTURES = 12
 
