@@ -125,6 +125,7 @@ class Engine:
             if self.held is not None:
                 closing.callback(self.held.release)
             closing.callback(self.catalog.close)
+            closing.callback(self.blobs.close)
             for part in (self._index, self._texts, self._decoders):
                 if part is not None:
                     closing.callback(part.close)

@@ -64,7 +64,7 @@ def all_fields(connection: Connection) -> list[Field]:
 
 
 def declare_fields(connection: Connection, tenant: TenantId, new: Sequence[Field]) -> list[Field]:
-    """Add fields; give all of them. Raises InvalidInput for a reserved name or another kind than before."""
+    """Add fields; give all of the tenant's. Raises InvalidInput for a reserved name or another kind than before."""
     kinds: dict[str, FieldKind] = {}
     for field in new:
         _check(field)
@@ -76,10 +76,9 @@ def declare_fields(connection: Connection, tenant: TenantId, new: Sequence[Field
             insert_into(connection, FieldRow).on_conflict_do_nothing(),
             [{"tenant_id": tenant, "name": name, "kind": kinds[name], "declared_at": at} for name in sorted(kinds)],
         )
-    declared = fields(connection, tenant)
-    for field in declared:
-        _agree(Field(field.name, kinds.get(field.name, field.kind)), field.kind)
-    return declared
+    for known in all_fields(connection):  # of every tenant, since they share payload indexes
+        _agree(Field(known.name, kinds.get(known.name, known.kind)), known.kind)
+    return fields(connection, tenant)
 
 
 def _check(field: Field) -> None:
