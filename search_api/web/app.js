@@ -77,6 +77,8 @@ function display(answer, mine) {
   mine.found += answer.hits.length;
   at("problem").hidden = true;
   at("more").hidden = !mine.next;
+  nearEnd.unobserve(at("more")); // it tells again where the button is still in sight, as on a tall screen
+  nearEnd.observe(at("more"));
   if (home) facets.hide();
   else facets.render({ asked: state.address({ ...now, filters: [] }), filters: now.filters, hits: grid.all(), toggle });
   const pictures = mine.found === 1 ? "picture" : "pictures";
@@ -282,7 +284,7 @@ at("retry").onclick = () => {
   start();
 };
 at("more").onclick = more;
-new IntersectionObserver((entries) => entries[0].isIntersecting && more(), { rootMargin: "600px" }).observe(at("more"));
+const nearEnd = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && more(), { rootMargin: "600px" });
 
 addEventListener("keydown", (event) => {
   byKeyboard = true;
