@@ -6,15 +6,17 @@ import contextlib
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
 
 from indexer.jobs import handlers
 from phosphene.assemble import Engine, open_engine, open_jobs
+from phosphene.catalog.records import IngestState
 from phosphene.cli import output
 from phosphene.holder import current_holder
-from phosphene.jobs import JobName, Jobs
+from phosphene.jobs import JSON, JobName, Jobs
 from phosphene.settings import Settings
 from phosphene.types import DEFAULT_TENANT
 from search_api.app import create_app
@@ -32,8 +34,13 @@ def serve_until_stopped(settings: Settings, *, command: str, when_ready: WhenRea
         engine = closing.enter_context(open_engine(settings, command=command))
         output.note(f"loading {settings.model}")
         engine.warm()
-        jobs = open_jobs(settings, handlers(engine))
+        if engine.held is not None:  # whatever ran here before is dead
+            engine.catalog.interrupt_ingests(idle_s=0.0)
+            engine.blobs.tidy(older_than_s=0.0)
+        stop = threading.Event()
+        jobs = open_jobs(settings, handlers(engine, stop=stop))
         closing.callback(jobs.close)
+        closing.callback(stop.set)  # first: a running ingest ends with its batch, and goes on next time
 
         def ready(url: str) -> None:
             if engine.held is not None:
@@ -67,11 +74,21 @@ def serve_demo(settings: Settings, *, port_was_asked: bool) -> None:
 
 
 def _fill_if_empty(engine: Engine, jobs: Jobs, catalogue: Path) -> None:
-    if engine.catalog.count_assets(DEFAULT_TENANT):
-        return
+    """Ingest the demo catalogue into an empty folder, or go on where an earlier demo was stopped."""
     source = str(catalogue)
+    earlier = [ingest for ingest in engine.catalog.ingests(DEFAULT_TENANT, limit=100) if ingest.sources == (source,)]
+    if any(ingest.state is IngestState.FINISHED for ingest in earlier):
+        return
+    if not earlier and engine.catalog.count_assets(DEFAULT_TENANT):
+        return  # somebody's own pictures
     ingest = engine.catalog.start_ingest(DEFAULT_TENANT, [source])
-    jobs.send(JobName.INGEST, {"tenant": DEFAULT_TENANT, "ingest_id": str(ingest), "sources": [source]})
+    arguments: dict[str, JSON] = {
+        "tenant": DEFAULT_TENANT,
+        "ingest_id": str(ingest),
+        "sources": [source],
+        "local_files": True,
+    }
+    jobs.send(JobName.INGEST, arguments)
     output.note("the demo catalogue is coming in; what is there can be searched already")
 
 

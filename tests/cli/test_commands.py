@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 CATALOGUE = Path(__file__).parents[2] / "phosphene" / "starter" / "demo" / "catalogue.tar"
@@ -225,3 +227,49 @@ def test_a_killed_server_leaves_nothing_locked(desk: Desk) -> None:
     process.kill()
     process.communicate(timeout=60)
     assert desk.run("search", "dog", "--json").status == 0
+
+
+def test_the_demo_serves_at_once_fills_itself_and_goes_on_after_a_kill(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    process = desk.start("demo", "--port", "0")
+    assert process.stdout is not None
+    first = _announced(process.stdout.readline())
+    _wait_for(lambda: _assets(first) > 0)
+    process.kill()
+    process.communicate(timeout=60)
+    process = desk.start("demo", "--port", "0")
+    assert process.stdout is not None
+    second = _announced(process.stdout.readline())
+    with tarfile.open(CATALOGUE) as archive:
+        pictures = {_read(archive, member) for member in archive.getmembers() if not member.name.endswith(".json")}
+    _wait_for(lambda: _searchable(second) == len(pictures))
+    found = desk.run("search", "a dog", "--limit", "1", "--json")
+    assert (found.status, len(found.json["hits"])) == (0, 1), found.err
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+
+
+def _announced(line: str) -> str:
+    url = re.search(r"http://\S+", line)
+    assert url, line
+    return url[0]
+
+
+def _status(url: str) -> Any:  # noqa: ANN401  JSON
+    return httpx2.get(f"{url}/v1/status", timeout=30).json()
+
+
+def _assets(url: str) -> int:
+    return int(_status(url)["assets"])
+
+
+def _searchable(url: str) -> int:
+    return int(_status(url)["searchable"])
+
+
+def _wait_for(reached: Callable[[], bool], timeout_s: float = 300) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
