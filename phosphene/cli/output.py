@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -15,6 +16,9 @@ from phosphene.cli.doctor import Finding, Verdict
 from phosphene.encoders import ModelDescription
 from search_api.schemas import IngestResponse, QuarantineEntry, SearchResponse, VerifyResponse
 
+_ABOUT = ("category", "creator", "year")
+_WIDE = 120  # characters
+_FIXED_COLUMNS = 6 + 36 + 3 * 2  # score, asset and the gaps
 _STYLE = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
 
 
@@ -41,14 +45,14 @@ def hits(response: SearchResponse, *, as_json: bool) -> None:
     if not response.hits:
         note("nothing found")
         return
-    table = Table(box=None, pad_edge=False)
-    for name, justify in (("score", "right"), ("title", "left"), ("about", "left"), ("asset", "left")):
-        table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=name == "asset")
+    room = (shutil.get_terminal_size((_WIDE, 0)).columns if sys.stdout.isatty() else _WIDE) - _FIXED_COLUMNS
+    title_room = max(room * 2 // 5, 12)
+    about_room = max(room - title_room, 12)
+    line(f"score   {'title':{title_room}}  {'about':{about_room}}  asset")
     for hit in response.hits:
-        about = [str(hit.metadata[name]) for name in ("category", "creator", "year") if hit.metadata.get(name)]
-        title = escape(hit.title or "")
-        table.add_row(f"{hit.score:.3f}", title, escape(", ".join(about)), str(hit.asset_id))
-    Console().print(table)
+        about = ", ".join(str(hit.metadata[name]) for name in _ABOUT if hit.metadata.get(name))
+        title = _cut(hit.title or "", title_room)
+        line(f"{hit.score:6.3f}  {title:{title_room}}  {_cut(about, about_room):{about_room}}  {hit.asset_id}")
     if response.next_cursor:
         note(f"more: --cursor {response.next_cursor}")
 
@@ -123,6 +127,11 @@ def findings(report: Iterable[Finding], *, as_json: bool) -> bool:
     if as_json:
         line(json.dumps(collected))
     return fine
+
+
+def _cut(text: str, room: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= room else text[: room - 1] + "…"
 
 
 def _counts(response: IngestResponse) -> str:

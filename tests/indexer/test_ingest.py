@@ -229,7 +229,7 @@ def test_where_others_embed_pictures_are_registered_and_ids_sent(tmp_path: Path,
 def test_tenants_have_their_own_pictures_and_fields(tmp_path: Path, engine: Engine) -> None:
     save_pictures(tmp_path / "pictures", 5)
     (tmp_path / "m.csv").write_text("file,year\npictures/0000.png,1990\n")
-    (tmp_path / "n.csv").write_text("file,year\npictures/0000.png,long ago\n")
+    (tmp_path / "n.csv").write_text("file,epoch\npictures/0000.png,long ago\n")
     run(engine, tmp_path / "m.csv")
     other = ingest([str(tmp_path / "n.csv")], engine=engine, tenant=TenantId("other"))
     assert other.counts.added == 1
