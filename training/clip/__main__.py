@@ -12,6 +12,8 @@ from training.clip.corpus import assemble_corpus
 from training.clip.demo import pack_demo
 from training.clip.download import download
 from training.clip.export import export_starter
+from training.clip.features import cache_features
+from training.clip.head import HeadSchedule, train_head
 from training.clip.image_tower import ImageSchedule, train_image_tower
 from training.clip.pictures import assemble_pictures
 from training.clip.teacher import ask_teacher
@@ -30,7 +32,9 @@ def steps(target: Path) -> dict[str, Step]:
         "teacher": ask_teacher,
         "text": lambda workspace: train_text_tower(workspace, TextSchedule()),
         "image": lambda workspace: train_image_tower(workspace, ImageSchedule()),
-        "export": lambda workspace: export_starter(workspace.image_tower, target / "clip"),
+        "features": cache_features,
+        "head": lambda workspace: train_head(workspace, HeadSchedule()),
+        "export": lambda workspace: export_starter(workspace.starter, target / "clip"),
         "demo": lambda workspace: pack_demo(workspace, target / "demo" / "catalogue.tar"),
         "sheet": lambda _: draw_contact_sheet(target),
     }

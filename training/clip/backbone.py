@@ -90,3 +90,16 @@ def build_reference(workspace: Workspace) -> dict[str, Tensor]:
     load_backbone(model, workspace)
     state: dict[str, Tensor] = model.visual.trunk.state_dict()
     return state
+
+
+def blend_with_packaged(state: dict[str, Tensor], workspace: Workspace, *, kept: float) -> dict[str, Tensor]:
+    """Keep only a part, 0..1, of what fine-tuning changed in the backbone: photographs gain, drawings lose nothing.
+
+    Wortsman et al. 2022, 'Robust fine-tuning of zero-shot models' (arXiv 2109.01903).
+    """
+    packaged = {f"visual.trunk.{name}": tensor for name, tensor in build_reference(workspace).items()}
+    blended = dict(state)
+    for name, tensor in packaged.items():
+        if tensor.is_floating_point():
+            blended[name] = tensor.lerp(state[name], kept)
+    return blended

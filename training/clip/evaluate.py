@@ -12,19 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import open_clip
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from training.clip.golden import report_golden
 from training.clip.picture import read_pictures
 from training.clip.render import Renderer, on_white
 from training.clip.scores import Retrieval, score_retrieval
+from training.clip.starter import BATCH, Starter
+from training.clip.wordnet import read_synsets
 from training.clip.workspace import STARTER, Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
     from training.clip.picture import Picture
 
@@ -33,51 +35,6 @@ MAX_TITLE_USES = 5
 _KEYWORD = re.compile(r"[a-z ]{3,20}")
 _PHOTOGRAPHS = Path(__file__).with_name("photographs.json")
 _RENDER_SIDE = 256
-_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Starter:
-    """A model loaded as any user of open_clip loads it."""
-
-    model: open_clip.CLIP
-    preprocess: Callable[[Image.Image], Tensor]
-    tokenizer: Callable[[list[str]], Tensor]
-    load_s: float
-    megabytes: float
-
-    @classmethod
-    def load(cls, folder: Path) -> Starter:
-        """Load a `local-dir:` folder and time it."""
-        started = time.perf_counter()
-        name = f"local-dir:{folder}"
-        model, _, preprocess = open_clip.create_model_and_transforms(name)
-        tokenizer = open_clip.get_tokenizer(name)
-        elapsed = time.perf_counter() - started
-        size = (folder / "open_clip_model.safetensors").stat().st_size
-        return cls(model.eval(), preprocess, tokenizer, elapsed, size / 1e6)
-
-    def tensors(self, images: Iterable[Image.Image]) -> Tensor:
-        """(n, 3, side, side) float32 inputs of the image tower."""
-        return torch.stack([self.preprocess(image) for image in images])
-
-    @torch.inference_mode()
-    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """Return unit embeddings, (n, d) float32."""
-        parts = []
-        for start in range(0, len(images), _BATCH):
-            features = self.model.encode_image(self.tensors(images[start : start + _BATCH]))
-            parts.append(functional.normalize(features.float(), dim=-1))
-        return torch.cat(parts)
-
-    @torch.inference_mode()
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Return unit embeddings, (n, d) float32."""
-        parts = []
-        for start in range(0, len(texts), _BATCH):
-            features = self.model.encode_text(self.tokenizer(list(texts[start : start + _BATCH])))
-            parts.append(functional.normalize(features.float(), dim=-1))
-        return torch.cat(parts)
 
 
 @dataclass(frozen=True)
@@ -114,6 +71,7 @@ class Evaluation:
             "clipart_by_title_other_samples": [self.by_title(gallery).report() for gallery in others],
             "clipart_by_keyword": self.by_keyword(held_out).report(),
             "clipart_by_keyword_other_samples": [self.by_keyword(gallery).report() for gallery in others],
+            "clipart_by_english_title": self.by_title(held_out, vocabulary=english_words(self.workspace)).report(),
             "demo_by_title": self.by_title(demo).report(),
             "openmoji_to_noto": same_concept(openmoji, noto).report(),
             "photographs": self.photographs(),
@@ -134,7 +92,7 @@ class Evaluation:
         parts, batch = [], []
         for image in images:
             batch.append(image)
-            if len(batch) == _BATCH:
+            if len(batch) == BATCH:
                 parts.append(self.starter.embed_images(batch))
                 batch = []
         if batch:
@@ -149,11 +107,13 @@ class Evaluation:
         relevant[torch.arange(len(rows)), torch.tensor(rows)] = True
         return score_retrieval(queries @ gallery.embeddings.T, relevant)
 
-    def by_title(self, gallery: Gallery) -> Retrieval:
-        """Each title that at most MAX_TITLE_USES pictures share must find one of them."""
+    def by_title(self, gallery: Gallery, *, vocabulary: set[str] | None = None) -> Retrieval:
+        """Each title that at most MAX_TITLE_USES pictures share must find one; all its words in `vocabulary`."""
         titles = [picture.label for picture in gallery.pictures]
         uses = Counter(titles)
         asked = [title for title in titles if uses[title] <= MAX_TITLE_USES and re.search("[a-z]", title)]
+        if vocabulary is not None:
+            asked = [title for title in asked if set(re.findall("[a-z]+", title)) <= vocabulary]
         relevant = torch.tensor([[title == query for title in titles] for query in asked])
         return score_retrieval(self.starter.embed_texts(asked) @ gallery.embeddings.T, relevant)
 
@@ -197,7 +157,7 @@ class Evaluation:
         """Time loading, and the image tower on one thread, on decoded pictures and on ready tensors."""
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        images = [Image.new("RGB", (_RENDER_SIDE, _RENDER_SIDE), (shade, 90, 160)) for shade in range(_BATCH)]
+        images = [Image.new("RGB", (_RENDER_SIDE, _RENDER_SIDE), (shade, 90, 160)) for shade in range(BATCH)]
         self.starter.embed_images(images[:8])
         started = time.perf_counter()
         self.starter.embed_images(images)
@@ -206,7 +166,7 @@ class Evaluation:
         return {
             "load_s": round(self.starter.load_s, 2),
             "megabytes": round(self.starter.megabytes, 1),
-            "pictures_a_second_one_thread": round(_BATCH / elapsed, 1),
+            "pictures_a_second_one_thread": round(BATCH / elapsed, 1),
         }
 
     def _photograph(self, path: str) -> Path:
@@ -227,6 +187,15 @@ def held_out_rows(pictures: Sequence[Picture], *, seed: int) -> list[int]:
             break
         rows += [row for row, picture in enumerate(pictures) if picture.group == group]
     return sorted(rows)
+
+
+def english_words(workspace: Workspace) -> set[str]:
+    """Return the single words of WordNet, their plurals, and a few that it leaves out."""
+    words = {"a", "an", "and", "of", "on", "the", "with", "in", "to", "for", "by"}
+    for part_of_speech in ("noun", "adj", "verb"):
+        for synset in read_synsets(workspace.wordnet, part_of_speech):
+            words.update(word for lemma in synset.lemmas for word in lemma.lower().split())
+    return words | {f"{word}s" for word in words}
 
 
 def same_concept(queries: Gallery, gallery: Gallery) -> Retrieval:
@@ -256,6 +225,8 @@ def main() -> None:
     arguments = parser.parse_args()
     evaluation = Evaluation(Starter.load(arguments.model), Workspace(arguments.data.resolve()))
     report = evaluation.validation() if arguments.validation else evaluation.run()
+    if not arguments.validation:
+        report["golden_queries"] = report_golden(arguments.model, STARTER / "demo")
     print_report(report)
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +12,7 @@ from training.clip.model import MODEL_CFG, PREPROCESS_CFG
 from training.clip.workspace import STARTER
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from pathlib import Path
 
 MAX_MEGABYTES = 45
 
@@ -21,7 +20,7 @@ MAX_MEGABYTES = 45
 def export_starter(weights: Path, target: Path = STARTER / "clip") -> None:
     """Weights as float16 safetensors beside `open_clip_config.json`, readable by everyone."""
     target.mkdir(parents=True, exist_ok=True)
-    state: dict[str, Tensor] = load_file(weights)
+    state = load_file(weights)
     half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     model = target / "open_clip_model.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in half.items()}, model, metadata={"format": "pt"})

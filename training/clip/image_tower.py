@@ -39,13 +39,20 @@ class Stage:
 
     side: int
     steps: int
+    memory_weight: float  # how much it costs to forget ImageNet
+    first_rate: float  # learning rates as shares of the peak, on a cosine from the first
+    last_rate: float  # to the last
 
 
 @dataclass(frozen=True)
 class ImageSchedule:
     """What the image tower is trained with; weights were chosen on the validation split."""
 
-    stages: tuple[Stage, ...] = (Stage(80, 1_300), Stage(128, 500), Stage(160, 250))
+    stages: tuple[Stage, ...] = (
+        Stage(80, 1_250, memory_weight=0.5, first_rate=1.0, last_rate=0.24),
+        Stage(128, 350, memory_weight=1.0, first_rate=0.24, last_rate=0.05),
+        Stage(128, 500, memory_weight=1.0, first_rate=0.5, last_rate=0.01),
+    )
     head_steps: int = 120  # of the first stage: the projection alone
     batch: int = 64
     frozen_blocks: int = 3
@@ -57,10 +64,9 @@ class ImageSchedule:
     max_logit_scale: float = 40.0
     pair_weight: float = 0.5
     photo_weight: float = 0.3
-    memory_weight: float = 0.5
     photo_batch: int = 64
     averaging: float = 0.998  # decay of the moving average that is kept
-    save_every: int = 250
+    save_every: int = 100
     seed: int = 0
 
     @property
@@ -68,13 +74,22 @@ class ImageSchedule:
         """Steps of all stages."""
         return sum(stage.steps for stage in self.stages)
 
-    def side(self, step: int) -> int:
-        """Return the resolution of a step in pixels."""
+    def stage(self, step: int) -> Stage:
+        """Return the stage that a step belongs to."""
+        return self._place(step)[0]
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step as a share of the peak, 0..1."""
+        stage, done = self._place(step)
+        return stage.last_rate + (stage.first_rate - stage.last_rate) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def _place(self, step: int) -> tuple[Stage, float]:
+        """Find the stage of a step, and how much of it is done, 0..1."""
         for stage in self.stages:
             if step < stage.steps:
-                return stage.side
+                return stage, step / stage.steps
             step -= stage.steps
-        return self.stages[-1].side
+        return self.stages[-1], 1.0
 
 
 @dataclass
@@ -112,7 +127,7 @@ def _train(workspace: Workspace, schedule: ImageSchedule) -> None:
         trainer.train_step()
         if is_first() and trainer.step % 50 == 0:
             pace = (trainer.step - first) * schedule.batch * 2 / (time.monotonic() - started)
-            side = schedule.side(trainer.step)
+            side = schedule.stage(trainer.step).side
             print(
                 f"image step {trainer.step} at {side} px {trainer.losses.report()}, {pace:.0f} pictures/s", flush=True
             )
@@ -135,7 +150,7 @@ class Trainer:
         self.pixels = np.load(workspace.pixels, mmap_mode="r")
         self.shares = _shares(trained)
         self.mirrored = torch.tensor([may_be_mirrored(picture) for picture in trained])
-        self.photo_rows, self.bank = _bank(self.model, trained, workspace)
+        self.photo_rows, self.bank = training_bank(self.model, trained, workspace)
         self.backbone = SharedBackbone(self.model, workspace, frozen_blocks=schedule.frozen_blocks)
         self.photos = PhotoMemory(class_weights(workspace))
         self.log_scale = nn.Parameter(torch.tensor(math.log(schedule.logit_scale)))
@@ -181,30 +196,30 @@ class Trainer:
         return self.workspace.root / "image_tower.checkpoint.safetensors"
 
     def _loss(self, *, head_only: bool) -> Tensor:
-        schedule = self.schedule
+        schedule, stage = self.schedule, self.schedule.stage(self.step)
         items = self.chance.choice(len(self.rows), schedule.batch, replace=False, p=self.shares)
         tiles = torch.from_numpy(self.pixels[self.rows[items]]).permute(0, 3, 1, 2)
-        views = self.augment(tiles, side=schedule.side(self.step), mirrored=self.mirrored[torch.from_numpy(items)])
+        views = self.augment(tiles, side=stage.side, mirrored=self.mirrored[torch.from_numpy(items)])
         views = views.contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(not head_only):
             features, remembered = self.backbone(views)
         self.photos.observe(remembered)
         scale = self.log_scale.exp().clamp(max=schedule.max_logit_scale)
         units = functional.normalize(self.backbone.project(features), dim=-1)
-        bank = _soft_cross_entropy(scale * units @ self.bank.embeddings.T, self.bank.targets(items))
+        bank = soft_cross_entropy(scale * units @ self.bank.embeddings.T, self.bank.targets(items))
         chosen, true_of = self.bank.sample(items, self.chance)
-        pairs = _pair_loss(scale * self.bank.embeddings[chosen] @ units.T, true_of)
+        pairs = pair_loss(scale * self.bank.embeddings[chosen] @ units.T, true_of)
         photos = self._photo_loss(scale)
         forgotten = self.backbone.forgetting(features, remembered)
         self.losses.add(bank=bank, pairs=pairs, photos=photos, forgotten=forgotten, scale=scale)
-        return bank + schedule.pair_weight * pairs + schedule.photo_weight * photos + schedule.memory_weight * forgotten
+        return bank + schedule.pair_weight * pairs + schedule.photo_weight * photos + stage.memory_weight * forgotten
 
     def _photo_loss(self, scale: Tensor) -> Tensor:
         """Imagined features of photographs must be found by their class names and what these are kinds of."""
         classes = self.chance.choice(len(self.photo_rows), self.schedule.photo_batch, replace=False)
         imagined = self.photos.imagine(classes, self.augment.chance)
         units = functional.normalize(self.backbone.project(imagined), dim=-1)
-        return _soft_cross_entropy(scale * units @ self.bank.embeddings.T, self.bank.targets(self.photo_rows[classes]))
+        return soft_cross_entropy(scale * units @ self.bank.embeddings.T, self.bank.targets(self.photo_rows[classes]))
 
     def _optimizer(self) -> torch.optim.AdamW:
         schedule = self.schedule
@@ -221,9 +236,9 @@ class Trainer:
         return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98))
 
     def _set_rates(self) -> None:
-        """Cosine decay over all steps; the backbone warms up only once the projection makes sense."""
+        """Follow the stages; the backbone warms up only once the projection makes sense."""
         schedule = self.schedule
-        decay = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.step / schedule.steps))
+        decay = schedule.rate(self.step)
         head_warmth = min(1.0, (self.step + 1) / schedule.warmup)
         warmth = min(1.0, max(0.0, (self.step - schedule.head_steps) / schedule.warmup))
         for place, group in enumerate(self.optimizer.param_groups):
@@ -253,7 +268,9 @@ def start_model(workspace: Workspace) -> open_clip.CLIP:
     return model.eval()
 
 
-def _bank(model: open_clip.CLIP, pictures: list[Picture], workspace: Workspace) -> tuple[NDArray[np.int64], TextBank]:
+def training_bank(
+    model: open_clip.CLIP, pictures: list[Picture], workspace: Workspace
+) -> tuple[NDArray[np.int64], TextBank]:
     """Build the bank of pictures and photo classes together; also the rows of the latter."""
     items = [picture_texts(picture) for picture in pictures]
     photo_classes = [photo_class.weighted_texts for photo_class in read_photo_classes(workspace)]
@@ -267,11 +284,12 @@ def _shares(pictures: list[Picture]) -> NDArray[np.float64]:
     return shares
 
 
-def _soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy of (n, texts) logits against (n, texts) shares that sum to one."""
     return -(targets * functional.log_softmax(logits, dim=1)).sum(dim=1).mean()
 
 
-def _pair_loss(logits: Tensor, true_of: Tensor) -> Tensor:
+def pair_loss(logits: Tensor, true_of: Tensor) -> Tensor:
     """Text to picture within the batch, (n, n) [text, picture]; several pictures may be right."""
     scores = functional.log_softmax(logits, dim=1)
     return -(torch.where(true_of, scores, 0.0).sum(dim=1) / true_of.sum(dim=1)).mean()

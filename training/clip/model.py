@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import open_clip
@@ -24,7 +24,7 @@ MODEL_CFG: dict[str, Any] = {
         "timm_model_name": "efficientnet_lite0",
         "timm_model_pretrained": False,
         "timm_pool": "avg",
-        "timm_proj": "linear",
+        "timm_proj": "mlp",
         "image_size": SIDE,
     },
     "text_cfg": {
@@ -47,11 +47,11 @@ PREPROCESS_CFG: dict[str, Any] = {
 }
 
 
-def build_model() -> open_clip.CLIP:
-    """Return a starter with fresh weights."""
+def build_model(*, projection: Literal["linear", "mlp"] = "linear") -> open_clip.CLIP:
+    """Return a starter with fresh weights; while the backbone learns, its projection is one matrix."""
     return open_clip.CLIP(
         embed_dim=EMBEDDING,
-        vision_cfg=MODEL_CFG["vision_cfg"],
+        vision_cfg={**MODEL_CFG["vision_cfg"], "timm_proj": projection},
         text_cfg=MODEL_CFG["text_cfg"],
     )
 

