@@ -62,7 +62,10 @@ class LocalBackend:
             limit=asked.limit,
             cursor=asked.cursor,
         )
-        return SearchResponse.of(run_search(query, engine=engine, tenant=DEFAULT_TENANT))
+        answer = run_search(query, engine=engine, tenant=DEFAULT_TENANT)
+        if not answer.hits and engine.index.count() == 0 and engine.catalog.count_assets(DEFAULT_TENANT):
+            output.warn(f"no picture is embedded with {self._settings.model} yet: phosphene verify --repair does it")
+        return SearchResponse.of(answer)
 
     def ingest(self, asked: Ingested) -> IngestResponse:
         """Add pictures; without waiting where Celery workers can do it."""
