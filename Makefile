@@ -38,11 +38,11 @@ $(BIN)/python:
 	@bash tools/make_venv.sh "$(PYTHON)" "$(VENV)"
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,s3]'
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,s3]'
 	@touch $@ $(VENV)/.installed
 
 clean:  ## remove the virtual environment and what tools left behind
