@@ -17,6 +17,7 @@ PhospheneError
 ├── Forbidden               no key, a wrong key, or not for this caller
 ├── Unavailable             a store or broker doesn't answer now; try again
 │   └── Overloaded            the queue is full; try again after `retry_after_s`
+├── Cancelled               whoever asked for the work asked to stop it
 └── DamagedData             what is stored contradicts itself; `phosphene verify --repair`
 
 A message says what was wrong, with the offending value, and what to do. No class knows of HTTP: search_api/problems.py
@@ -123,6 +124,10 @@ class Overloaded(Unavailable):
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Cancelled(PhospheneError):
+    """Work that was stopped because its caller asked for that."""
 
 
 class DamagedData(PhospheneError):

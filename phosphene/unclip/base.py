@@ -1,0 +1,172 @@
+"""What a generator is: three operations over embeddings, what it says of itself, and how its steps are watched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from phosphene.errors import Cancelled, InvalidInput, SpaceMismatch
+from phosphene.types import Float32, Pixels, Sha256, Space
+
+MAX_STEPS = 1000
+MAX_GUIDANCE = 100.0
+MAX_CANDIDATES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the diffusion models are run.
+
+    Guidance is the scale of Ho and Salimans 2022 (arXiv 2207.12598) as DALL·E 2 and Imagen write it: 1 is none, more
+    follows the condition more closely. Steps are 2..1000: with a single one there is no path from noise to picture.
+    """
+
+    prior_steps: int = 25
+    prior_guidance: float = 2.0
+    candidates: int = 2  # embeddings that the prior draws for a caption; the one nearest to it is kept
+    decoder_steps: int = 25
+    decoder_guidance: float = 2.0
+    super_resolution_steps: int = 7
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be sampled."""
+        for name in ("prior_steps", "decoder_steps", "super_resolution_steps"):
+            if not 2 <= getattr(self, name) <= MAX_STEPS:
+                raise InvalidInput(f"{name} is {getattr(self, name)}; it must be 2..{MAX_STEPS}")
+        for name in ("prior_guidance", "decoder_guidance"):
+            if not 1 <= getattr(self, name) <= MAX_GUIDANCE:
+                raise InvalidInput(f"{name} is {getattr(self, name)}; it must be 1 (none) to {MAX_GUIDANCE:g}")
+        if not 1 <= self.candidates <= MAX_CANDIDATES:
+            raise InvalidInput(f"candidates is {self.candidates}; it must be 1..{MAX_CANDIDATES}")
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSpace:
+    """The CLIP model whose embeddings a generator understands."""
+
+    dimension: int
+    models: tuple[str, ...]  # names of that one model, as PHOSPHENE_MODEL takes them; the first is the usual one
+    space: str | None = None  # its exact id, where the weights are known
+
+    def require(self, space: Space) -> None:
+        """Raise SpaceMismatch unless embeddings of `space` are what the generator was trained on."""
+        same = space.id == self.space if self.space is not None else space.model in self.models
+        if not same or space.dimension != self.dimension:
+            wanted = self.space or f"{self.dimension} dimensions"
+            raise SpaceMismatch(
+                f"this generator takes embeddings of {self.models[0]} ({wanted}), not of {space.model} ({space.id}): "
+                f"embed the pictures with {self.models[0]}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Of a picture, in pixels."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratorCard:
+    """What a generator says of itself."""
+
+    layout: str  # starter, karlo, kandinsky-2.2, stable-unclip
+    model: str  # the folder or hub name it was loaded from
+    clip: ClipSpace
+    sampling: Sampling  # what it does best with
+    sizes: tuple[Size, ...]  # the default first
+    size_multiple: int | None  # any size whose sides are multiples of it; None: `sizes` only
+    decoder_reads_caption: bool
+    decoder_reads_negative: bool  # the prior always does
+
+    def require_size(self, size: Size | None) -> Size:
+        """Give the size to draw in, the default for None. Raises InvalidInput."""
+        if size is None:
+            return self.sizes[0]
+        step = self.size_multiple
+        free = (
+            step is not None and min(size.width, size.height) >= step and not (size.width % step or size.height % step)
+        )
+        if size not in self.sizes and not free:
+            known = ", ".join(map(str, self.sizes))
+            rule = f"{known}, or sides that are multiples of {step}" if step else known
+            raise InvalidInput(f"{self.model} can't draw {size} pixels; it draws {rule}")
+        return size
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step of one stage is done."""
+
+    stage: str  # prior, decoder, super_resolution
+    step: int  # 1..of
+    of: int
+    preview: Pixels | None = None  # (n, h, w, 3): what the pictures look like so far, where the stage can say
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How a caller follows the steps and stops them; both functions are called in the generating thread."""
+
+    on_step: Callable[[Progress], None] | None = None
+    cancelled: Callable[[], bool] | None = None
+    preview_px: int | None = None  # longest side of previews; None: no previews
+
+    def check(self) -> None:
+        """Raise Cancelled if the caller has asked to stop."""
+        if self.cancelled is not None and self.cancelled():
+            raise Cancelled("the generation was cancelled")
+
+    def step(self, stage: str, step: int, of: int, *, preview: Callable[[int], Pixels] | None = None) -> None:
+        """Tell that a step is done; preview(px) draws the pictures so far. Raises Cancelled."""
+        if self.on_step is not None:
+            drawn = preview(self.preview_px) if preview is not None and self.preview_px is not None else None
+            self.on_step(Progress(stage, step, of, drawn))
+        self.check()
+
+
+class Generator(Protocol):
+    """One unCLIP model. Embeddings go in and out as its CLIP model gives them: (n, d) float32, raw, of any length.
+
+    Each implementation brings them to the scale that its own networks were trained on. Not thread-safe: one picture
+    after the other, as a job queue runs them. The same arguments give the same result on the same machine.
+    """
+
+    @property
+    def card(self) -> GeneratorCard:
+        """What it is and can do."""
+
+    def weights_sha256(self) -> Sha256:
+        """Hash all of its weights: reads them from disk, the first time."""
+
+    def embed_texts(self, texts: Sequence[str]) -> Float32:
+        """Embed texts into its CLIP space: (n, d) raw."""
+
+    def predict(
+        self, captions: Sequence[str], *, seeds: Sequence[int], sampling: Sampling, negative: str | None, watch: Watch
+    ) -> Float32:
+        """Run the prior: an image embedding for each caption and its seed, (n, d) raw.
+
+        `negative` says what the pictures should not show; None: nothing. Raises Cancelled.
+        """
+
+    def decode(
+        self,
+        embeddings: Float32,
+        *,
+        captions: Sequence[str],
+        seeds: Sequence[int],
+        sampling: Sampling,
+        negative: str | None,
+        size: Size,
+        watch: Watch,
+    ) -> Pixels:
+        """Draw a picture for each raw image embedding, caption ("" for none) and seed: (n, height, width, 3).
+
+        Captions and the negative are ignored where the card says that the decoder does not read them. Raises Cancelled.
+        """

@@ -1,0 +1,142 @@
+"""The parts of a published model, from its folder: safetensors only, and nothing is downloaded or run from it.
+
+A model is a local folder, or a repository of the Hugging Face hub that is in the local cache already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from phosphene.errors import ModelError, ModelNotFound, UnsafeWeights
+from phosphene.model_files import cached_file, require_safetensors
+from phosphene.types import Sha256
+
+MODEL_INDEX = "model_index.json"
+SCHEDULER_CONFIG = "scheduler_config.json"
+_WEIGHT_STEMS = ("diffusion_pytorch_model", "model")  # as diffusers and as transformers call them
+_VARIANTS = (None, "fp16")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_HASH_CHUNK = 1 << 20
+
+
+def find_folder(model: str, *, cache_dir: Path | None = None) -> Path:
+    """Find a model by its folder or its hub name. Raises ModelNotFound, which says how to get it."""
+    model = model.strip()
+    path = Path(model).expanduser()
+    if model and path.is_dir():
+        return path
+    if model.count("/") == 1 and not model.startswith((".", "~", "/")):
+        index = cached_file(model, MODEL_INDEX, cache_dir=cache_dir)
+        if index is not None:
+            return index.parent
+        from huggingface_hub import constants
+
+        raise ModelNotFound(
+            f"the model {model} is not cached in {cache_dir or constants.HF_HUB_CACHE}, and generators are not "
+            f"downloaded by themselves (several GB). Where there is network: `hf download {model} --include "
+            f'"*.json" "*.txt" "*.safetensors"`; or give the path of a folder that holds it'
+        )
+    raise ModelNotFound(f"no folder {model!r}: a generator is a folder, or a name on the Hugging Face hub (org/name)")
+
+
+def load_component(kind: Any, folder: Path, *, device: str = "cpu") -> Any:  # noqa: ANN401  # no types published
+    """Load one network from its sub-folder, in evaluation mode, without gradients.
+
+    kind is the diffusers or transformers class. float32 on a CPU, float16 else. Raises ModelError where anything is
+    missing or unfitting (never random weights in its place), UnsafeWeights where there is a pickle only.
+    """
+    import torch
+
+    config = read_json(folder / "config.json")
+    named = config.get("_class_name") or kind.__name__
+    if named != kind.__name__:
+        raise ModelError(f"{folder} holds a {named}, where a {kind.__name__} is needed")
+    variant = _require_weights(folder)
+    of_diffusers = kind.__module__.startswith("diffusers.")
+    options: dict[str, Any] = {"low_cpu_mem_usage": False} if of_diffusers else {}  # True needs one package more
+    try:
+        model, report = kind.from_pretrained(
+            str(folder),
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            variant=variant,
+            **{"torch_dtype" if of_diffusers else "dtype": torch.float32 if device == "cpu" else torch.float16},
+            **options,
+        )
+    except Exception as error:  # anything may be wrong with files made elsewhere
+        raise ModelError(f"{folder} can't be loaded as {kind.__name__}: {first_line(error)}") from error
+    absent = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    if absent:
+        raise ModelError(f"{folder} lacks weights of {kind.__name__}: {', '.join(absent[:3])} ({len(absent)} in all)")
+    return model.eval().requires_grad_(requires_grad=False).to(device)
+
+
+def load_scheduler(kind: Any, folder: Path, **overrides: object) -> Any:  # noqa: ANN401  # no types published
+    """Make a scheduler of class `kind` from a sub-folder's configuration. Raises ModelError."""
+    config = read_json(folder / SCHEDULER_CONFIG)
+    try:
+        return kind.from_config({name: value for name, value in config.items() if name[0] != "_"}, **overrides)
+    except Exception as error:  # the same
+        raise ModelError(
+            f"{folder / SCHEDULER_CONFIG} can't be used as {kind.__name__}: {first_line(error)}"
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a configuration. Raises ModelError."""
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path} is missing: is the model complete?") from error
+    except ValueError as error:
+        raise ModelError(f"{path} is no JSON: {first_line(error)}") from error
+    if not isinstance(read, dict):
+        raise ModelError(f"{path} holds no JSON object")
+    return read
+
+
+def hash_weights(folders: Iterable[Path]) -> Sha256:
+    """Hash every safetensors file of some folders, by path and content."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*.safetensors")):
+            digest.update(path.relative_to(folder).as_posix().encode())
+            with path.open("rb") as file:
+                while chunk := file.read(_HASH_CHUNK):
+                    digest.update(chunk)
+    return Sha256(digest.hexdigest())
+
+
+def first_line(error: BaseException) -> str:
+    """Give the first line of what an error says, its class where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _require_weights(folder: Path) -> str | None:
+    """See that a sub-folder's weights are whole and safe; gives their variant."""
+    for stem, variant in itertools.product(_WEIGHT_STEMS, _VARIANTS):
+        dotted = f".{variant}" if variant else ""
+        whole, index = folder / f"{stem}{dotted}.safetensors", folder / f"{stem}.safetensors.index{dotted}.json"
+        if whole.is_file():
+            require_safetensors(whole)
+            return variant
+        if index.is_file():
+            for shard in sorted(set(read_json(index).get("weight_map", {}).values())):
+                if Path(shard).name != shard or not (folder / shard).is_file():
+                    raise ModelError(f"{index} names {shard}, which is not there: is the model complete?")
+                require_safetensors(folder / shard)
+            return variant
+    pickles = [path.name for pattern in _PICKLES for path in sorted(folder.glob(pattern))]
+    if pickles:
+        raise UnsafeWeights(
+            f"{folder} has weights as a pickle only ({pickles[0]}), which can run any code when it is loaded, so it is "
+            "refused; get the model's safetensors files, or convert it on another machine: load it there with "
+            "diffusers and `save_pretrained(…, safe_serialization=True)`"
+        )
+    raise ModelError(f"{folder} has no safetensors weights: is the model complete?")
