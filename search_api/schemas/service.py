@@ -38,6 +38,7 @@ class StatusResponse(BaseModel):
     dimension: int
     assets: int
     searchable: int
+    embedded: int = Field(description="vectors of this space, of all tenants; 0 with a model that is new here")
     waiting: int = Field(description="pictures, of all tenants, that wait for their embedding")
     data: str | None = Field(description="the data folder, for callers with the local token")
 
@@ -52,6 +53,7 @@ class StatusResponse(BaseModel):
             dimension=space.dimension,
             assets=engine.catalog.count_assets(tenant),
             searchable=engine.catalog.count_assets(tenant, AssetState.INDEXED),
+            embedded=engine.index.count(),
             waiting=engine.catalog.pending_work(space.id),
             data=str(engine.settings.data.absolute()) if local and engine.settings.embedded else None,
         )

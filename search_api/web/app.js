@@ -100,6 +100,9 @@ function empty({ found, now, key }) {
     at("empty-text").textContent = "Other pictures may answer the question.";
     action.textContent = "Remove the filters";
     action.onclick = () => visit({ ...now, filters: [] });
+  } else if (catalogue?.assets && !catalogue.embedded) {
+    at("empty-title").textContent = "No picture is embedded with this model yet";
+    at("empty-text").textContent = "Do it with: phosphene verify --repair";
   } else {
     at("empty-title").textContent = "No pictures yet";
     at("empty-text").textContent = "Add some with: phosphene ingest FOLDER";

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
+from safetensors.torch import load_file, save_file
 
 from phosphene.types import DEFAULT_TENANT
 from tests.browser.conftest import Watched
-from tests.search_api.served import KEYS, PICTURES, Served, png, sample_pictures, serving
+from tests.search_api.served import KEYS, PICTURES, Served, ingested_folder, png, sample_pictures, serving
+
+STARTER = Path(__file__).parents[2] / "phosphene" / "starter" / "clip"
 
 DROP = """([data, name]) => {
   const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
@@ -294,6 +298,26 @@ def test_an_empty_catalogue_says_how_to_fill_it(browser: Browser, tmp_path: Path
         expect(page.get_by_role("heading", name="No pictures yet")).to_be_visible()
         expect(page.locator("#empty-text")).to_contain_text("phosphene ingest")
         page.close()
+
+
+def test_a_model_that_has_embedded_nothing_says_what_to_do(browser: Browser, tmp_path: Path) -> None:
+    shutil.copytree(ingested_folder(), tmp_path / "data")
+    with serving(tmp_path / "data", model=str(another_model(tmp_path / "model"))) as served:
+        page = browser.new_page(base_url=served.url)
+        page.goto("/?q=a+house")
+        expect(page.get_by_role("heading", name="No picture is embedded with this model yet")).to_be_visible()
+        expect(page.locator("#empty-text")).to_contain_text("phosphene verify --repair")
+        page.close()
+
+
+def another_model(folder: Path) -> Path:
+    """The starter with one number changed: other weights, another space."""
+    shutil.copytree(STARTER, folder)
+    weights = folder / "open_clip_model.safetensors"
+    state = load_file(weights)
+    state["logit_scale"] = state["logit_scale"] + 0.5
+    save_file(state, weights)
+    return folder
 
 
 def test_a_tall_screen_is_filled(page: Page) -> None:

@@ -171,6 +171,7 @@ def test_fields_and_status_tell_what_is_there(served: Served) -> None:
     assert fields["width"]["system"] is True
     status = served.client.get("/v1/status").json()
     assert status["assets"] == status["searchable"] == PICTURES
+    assert status["embedded"] == PICTURES
     assert status["waiting"] == 0
     assert status["data"] is None
     local = served.client.get("/v1/status", headers=served.local).json()
