@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NewType, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from phosphene.errors import Cancelled, InvalidInput, SpaceMismatch
-from phosphene.types import Float32, Pixels, Sha256, Space
+from phosphene.types import Float32, Pixels, RawEmbeddings, Sha256, Space
+
+RawRows = NewType("RawRows", NDArray[np.float32])  # (n, d) embeddings as a generator's CLIP model gives them
 
 MAX_STEPS = 1000
 MAX_GUIDANCE = 100.0
@@ -48,6 +54,7 @@ class ClipSpace:
     dimension: int
     models: tuple[str, ...]  # names of that one model, as PHOSPHENE_MODEL takes them; the first is the usual one
     space: str | None = None  # its exact id, where the weights are known
+    norm: float | None = None  # about how long its raw image embeddings are; None: lengths mean nothing to the decoder
 
     def require(self, space: Space) -> None:
         """Raise SpaceMismatch unless embeddings of `space` are what the generator was trained on."""
@@ -130,6 +137,23 @@ class Watch:
         self.check()
 
 
+def derived_seed(seed: int, *purpose: str | int) -> int:
+    """Make a seed (0..2^63-1) for one purpose, independent of those for others."""
+    text = "/".join(map(str, (seed, *purpose)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+class TextEncoder(Protocol):
+    """What the starter needs of the encoder of its space; `phosphene.encoders.Encoder` is one."""
+
+    @property
+    def space(self) -> Space:
+        """Its CLIP space."""
+
+    def encode_texts(self, texts: Sequence[str]) -> RawEmbeddings:
+        """Embed texts."""
+
+
 class Generator(Protocol):
     """One unCLIP model. Embeddings go in and out as its CLIP model gives them: (n, d) float32, raw, of any length.
 
@@ -149,7 +173,7 @@ class Generator(Protocol):
 
     def predict(
         self, captions: Sequence[str], *, seeds: Sequence[int], sampling: Sampling, negative: str | None, watch: Watch
-    ) -> Float32:
+    ) -> RawRows:
         """Run the prior: an image embedding for each caption and its seed, (n, d) raw.
 
         `negative` says what the pictures should not show; None: nothing. Raises Cancelled.
@@ -157,7 +181,7 @@ class Generator(Protocol):
 
     def decode(
         self,
-        embeddings: Float32,
+        embeddings: RawRows,
         *,
         captions: Sequence[str],
         seeds: Sequence[int],

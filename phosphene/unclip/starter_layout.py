@@ -19,16 +19,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
 import torch
 from diffusers import DDPMScheduler, PriorTransformer, UNet2DConditionModel, UNet2DModel
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch.nn import functional
 
 from phosphene.errors import InvalidInput, ModelError
-from phosphene.types import Float32, Pixels
+from phosphene.types import Float32
 from phosphene.unclip.base import Sampling
 from phosphene.unclip.components import load_component, load_scheduler
+from phosphene.unclip.pixels import from_pixels, to_pixels
+
+__all__ = [  # all that a trainer needs
+    "StarterConfig",
+    "StarterNetworks",
+    "StarterShape",
+    "enlarge",
+    "fold",
+    "from_pixels",
+    "load_schedules",
+    "picture_schedule",
+    "predict_embedding",
+    "predict_larger",
+    "predict_picture",
+    "prior_schedule",
+    "read_config",
+    "to_pixels",
+    "unfold",
+]
 
 CONFIG_NAME = "unclip.json"
 FORMAT: Literal["phosphene-unclip-1"] = "phosphene-unclip-1"
@@ -180,29 +198,37 @@ def load_schedules(folder: Path) -> tuple[Any, Any, Any]:
     return prior, decoder, super_resolution
 
 
-def predict_embedding(networks: StarterNetworks, noisy: torch.Tensor, t: torch.Tensor, text: torch.Tensor) -> Any:  # noqa: ANN401
+def predict_embedding(
+    networks: StarterNetworks, noisy: torch.Tensor, t: torch.Tensor, text: torch.Tensor
+) -> torch.Tensor:
     """Run the prior: the clean whitened image embedding, (n, d).
 
     noisy is (n, d), whitened and noised; t is (n,) or () int64, 0..999; text is (n, d) unit text embeddings, rows of
     zeros where there is no caption (dropped in training, unguided in sampling).
     """
-    return networks.prior(noisy, t, proj_embedding=text).predicted_image_embedding
+    predicted: torch.Tensor = networks.prior(noisy, t, proj_embedding=text).predicted_image_embedding
+    return predicted
 
 
-def predict_picture(networks: StarterNetworks, noisy: torch.Tensor, t: torch.Tensor, image: torch.Tensor) -> Any:  # noqa: ANN401
+def predict_picture(
+    networks: StarterNetworks, noisy: torch.Tensor, t: torch.Tensor, image: torch.Tensor
+) -> torch.Tensor:
     """Run the decoder: the clean folded picture, (n, 3·k², px/k, px/k).
 
     noisy has that shape too (see `fold`); image is (n, d) unit image embeddings, rows of zeros where there is none.
     """
-    return networks.decoder(noisy, t, encoder_hidden_states=None, added_cond_kwargs={"image_embeds": image}).sample
+    condition = {"image_embeds": image}
+    predicted: torch.Tensor = networks.decoder(noisy, t, encoder_hidden_states=None, added_cond_kwargs=condition).sample
+    return predicted
 
 
-def predict_larger(networks: StarterNetworks, noisy: torch.Tensor, t: torch.Tensor, low: torch.Tensor) -> Any:  # noqa: ANN401
+def predict_larger(networks: StarterNetworks, noisy: torch.Tensor, t: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
     """Run super-resolution: the clean folded large picture, (n, 3·k², px/k, px/k).
 
     noisy has that shape too; low is the small picture already enlarged (see `enlarge`) and folded: the same shape.
     """
-    return networks.super_resolution(torch.cat([noisy, low], dim=1), t).sample
+    predicted: torch.Tensor = networks.super_resolution(torch.cat([noisy, low], dim=1), t).sample
+    return predicted
 
 
 def fold(pictures: torch.Tensor, k: int) -> torch.Tensor:
@@ -219,17 +245,6 @@ def enlarge(low: torch.Tensor, px: int) -> torch.Tensor:
     """Enlarge (n, 3, h, w) in -1..1 to (n, 3, px, px), bicubic, within -1..1: what super-resolution starts from."""
     large = functional.interpolate(low.float(), size=(px, px), mode="bicubic", align_corners=False, antialias=True)
     return large.clamp(-1, 1)
-
-
-def from_pixels(pixels: Pixels) -> torch.Tensor:
-    """RGB bytes (n, h, w, 3) -> (n, 3, h, w) float32 in -1..1."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def to_pixels(pictures: torch.Tensor) -> Pixels:
-    """Undo `from_pixels`; what lies outside -1..1 is clipped."""
-    scaled = (pictures.detach().float().clamp(-1, 1) + 1) * 127.5
-    return np.ascontiguousarray(scaled.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
 
 
 def _schedule(clip: float) -> Any:  # noqa: ANN401  # DDPMScheduler

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from phosphene.types import PixelSpec, Sha256, Space
+from phosphene.unclip.base import Sampling
 from phosphene.unclip.starter_layout import StarterNetworks, StarterShape
 
-DIMENSION = 24
 SHAPE = StarterShape(
-    dimension=DIMENSION,
+    dimension=256,  # that of the starter model, which embeds the captions of the tests
     prior_heads=2,
     prior_head_width=8,
     prior_layers=1,
@@ -23,7 +22,7 @@ SHAPE = StarterShape(
     super_resolution_fold=2,
     super_resolution_widths=(8, 16),
 )
-SPACE = Space("tiny", DIMENSION, Sha256("a" * 64), PixelSpec(16))
+SAMPLING = Sampling(prior_steps=4, decoder_steps=3, super_resolution_steps=2)
 
 
 def fresh(shape: StarterShape = SHAPE, *, seed: int = 0) -> StarterNetworks:
@@ -36,7 +35,7 @@ def fresh(shape: StarterShape = SHAPE, *, seed: int = 0) -> StarterNetworks:
     return StarterNetworks.fresh(shape, mean=mean, std=std)
 
 
-def save(folder: Path) -> Path:
+def save(folder: Path, *, space: str, model: str = "starter") -> Path:
     """Write a whole model."""
-    fresh().save(folder, space=SPACE.id, model=SPACE.model)
+    fresh().save(folder, space=space, model=model, sampling=SAMPLING)
     return folder

@@ -19,7 +19,7 @@ from tests.unclip import starter_models
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return starter_models.save(tmp_path_factory.mktemp("unclip") / "starter")
+    return starter_models.save(tmp_path_factory.mktemp("unclip") / "starter", space="starter-0")
 
 
 def outputs(networks: StarterNetworks) -> list[torch.Tensor]:
@@ -40,7 +40,7 @@ def test_networks_come_back_from_disk_as_they_went(folder: Path) -> None:
     again = StarterNetworks.load(folder, read_config(folder))
     for before, after in zip(outputs(starter_models.fresh()), outputs(again), strict=True):
         torch.testing.assert_close(before, after, rtol=0, atol=0)
-    assert (again.dimension, again.decoder_px, again.super_resolution_px) == (24, 16, 32)
+    assert (again.dimension, again.decoder_px, again.super_resolution_px) == (256, 16, 32)
     assert not any(p.requires_grad for p in again.decoder.parameters())
 
 
@@ -103,7 +103,7 @@ def test_bytes_survive_the_way_through_the_networks_units() -> None:
 
 
 def test_whitening_that_was_never_measured_is_refused(tmp_path: Path) -> None:
-    ones = np.ones(24, dtype=np.float32)
+    ones = np.ones(256, dtype=np.float32)
     for mean, std in ((ones, 0 * ones), (ones[:5], ones), (ones, ones[None])):
         with pytest.raises(InvalidInput, match="std"):
             StarterNetworks.fresh(starter_models.SHAPE, mean=mean, std=std)

@@ -1,0 +1,62 @@
+"""From what the user calls a generator to one that runs: the only place that knows all layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from phosphene.errors import InvalidSettings, ModelError, ModelNotFound
+from phosphene.unclip.base import Generator, TextEncoder
+from phosphene.unclip.components import MODEL_INDEX, find_folder, first_line, read_json
+
+STARTER = "starter"
+STARTER_FOLDER = Path(__file__).parents[1] / "starter" / "unclip"
+_STARTER_CONFIG = "unclip.json"
+
+
+def load_generator(
+    model: str, *, encoder: TextEncoder | None = None, device: str = "auto", cache_dir: Path | None = None
+) -> Generator:
+    """Load a generator by name: `starter`, a folder, or a repository of the Hugging Face hub that is cached here.
+
+    `encoder` is the encoder of the starter's CLIP space; published models bring a text encoder of their own.
+
+    Raises ModelNotFound, ModelError, UnsafeWeights, SpaceMismatch (the encoder is of another space), and
+    InvalidSettings for a device that is not there.
+    """
+    folder = _starter_folder() if model.strip() == STARTER else find_folder(model, cache_dir=cache_dir)
+    chosen = _choose_device(device)
+    if (folder / _STARTER_CONFIG).is_file():
+        if encoder is None:
+            raise ModelError(f"{folder} draws in the space of an encoder of ours, and none was given")
+        from phosphene.unclip.starter import StarterGenerator
+
+        return StarterGenerator(folder, encoder=encoder, device=chosen)
+    raise ModelError(
+        f"{folder} is no unCLIP model that can be run here (its {MODEL_INDEX} names {_pipeline_of(folder)}): "
+        "the starter's layout can"
+    )
+
+
+def _starter_folder() -> Path:
+    if not (STARTER_FOLDER / _STARTER_CONFIG).is_file():
+        raise ModelNotFound(f"the starter's generator is missing from this installation ({STARTER_FOLDER})")
+    return STARTER_FOLDER
+
+
+def _pipeline_of(folder: Path) -> str:
+    index = folder / MODEL_INDEX
+    if not index.is_file():
+        raise ModelError(f"{folder} has neither {_STARTER_CONFIG} nor {MODEL_INDEX}: it is no unCLIP model")
+    return str(read_json(index).get("_class_name"))
+
+
+def _choose_device(wanted: str) -> str:
+    import torch  # takes seconds
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        raise InvalidSettings(f"the device {wanted} can't be used here ({first_line(error)})") from error
+    return wanted

@@ -1,0 +1,179 @@
+"""The starter's own unCLIP: small networks in the starter's CLIP space (`phosphene.unclip.starter_layout`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from phosphene.errors import InvalidInput, SpaceMismatch
+from phosphene.types import Float32, Pixels, Sha256
+from phosphene.unclip import starter_layout as layout
+from phosphene.unclip.base import ClipSpace, GeneratorCard, RawRows, Sampling, Size, TextEncoder, Watch
+from phosphene.unclip.components import hash_weights
+from phosphene.unclip.diffusion import denoise, gaussian, guide, streams
+from phosphene.unclip.pixels import to_pixels
+
+
+class StarterGenerator:
+    """Runs a folder of the starter layout. Everything in it is of length 1: what comes in raw is made so."""
+
+    def __init__(self, folder: Path, *, encoder: TextEncoder, device: str = "cpu") -> None:
+        """Load a folder. `encoder` is that of the space which the folder was trained in.
+
+        Raises ModelError, UnsafeWeights, and SpaceMismatch for another encoder.
+        """
+        config = layout.read_config(folder)
+        if encoder.space.id != config.space:
+            raise SpaceMismatch(
+                f"{folder} was trained in the space {config.space} ({config.model}), but the encoder given is "
+                f"{encoder.space.model} ({encoder.space.id})"
+            )
+        self._folder = folder
+        self._encoder = encoder
+        self._device = device
+        self._networks = _placed(layout.StarterNetworks.load(folder, config), device)
+        self._prior_schedule, self._decoder_schedule, self._large_schedule = layout.load_schedules(folder)
+        if self._networks.dimension != encoder.space.dimension:
+            raise SpaceMismatch(
+                f"{folder} is of {self._networks.dimension} dimensions, its space of {encoder.space.dimension}"
+            )
+        self._card = _card(folder, config, self._networks)
+
+    @property
+    def card(self) -> GeneratorCard:
+        """What it is and can do."""
+        return self._card
+
+    def weights_sha256(self) -> Sha256:
+        """Hash all of its weights."""
+        return self._weights_sha256
+
+    @cached_property
+    def _weights_sha256(self) -> Sha256:
+        return hash_weights([self._folder])
+
+    def embed_texts(self, texts: Sequence[str]) -> Float32:
+        """Embed texts: (n, d) raw."""
+        return self._encoder.encode_texts(texts).rows
+
+    @torch.inference_mode()
+    def predict(
+        self, captions: Sequence[str], *, seeds: Sequence[int], sampling: Sampling, negative: str | None, watch: Watch
+    ) -> RawRows:
+        """Run the prior: unit image embeddings (n, d). Raises Cancelled."""
+        networks, scale = self._networks, sampling.prior_guidance
+        text = self._unit(self.embed_texts(captions))
+        avoided = torch.zeros_like(text)
+        if negative is not None:
+            avoided = self._unit(self.embed_texts([negative])).expand_as(text)
+        noise = streams(seeds, "prior")
+
+        def predict(noisy: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            if scale == 1:
+                return layout.predict_embedding(networks, noisy, t, text)
+            both = layout.predict_embedding(networks, noisy.repeat(2, 1), t, torch.cat([avoided, text]))
+            return guide(both, scale)
+
+        whitened = denoise(
+            predict,
+            gaussian(noise, text.shape[1:], text),
+            schedule=self._prior_schedule,
+            steps=sampling.prior_steps,
+            noise=noise,
+            stage="prior",
+            watch=watch,
+        )
+        rows = networks.prior.post_process_latents(whitened)
+        return RawRows(torch.nn.functional.normalize(rows.float(), dim=-1).cpu().numpy())
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        embeddings: RawRows,
+        *,
+        captions: Sequence[str],  # noqa: ARG002  # the decoder reads embeddings alone
+        seeds: Sequence[int],
+        sampling: Sampling,
+        negative: str | None,  # noqa: ARG002  # the same
+        size: Size,
+        watch: Watch,
+    ) -> Pixels:
+        """Draw a picture for each embedding of any length > 0, at either size of the card. Raises Cancelled."""
+        self._card.require_size(size)
+        if embeddings.ndim != 2 or embeddings.shape[1] != self._networks.dimension:
+            raise InvalidInput(f"embeddings are (n, {self._networks.dimension}), not {embeddings.shape}")
+        small = self._draw(self._unit(embeddings), seeds, sampling, watch)
+        if size.width == self._networks.decoder_px:
+            return to_pixels(small)
+        return to_pixels(self._enlarge(small, seeds, sampling, watch))
+
+    def _draw(self, image: torch.Tensor, seeds: Sequence[int], sampling: Sampling, watch: Watch) -> torch.Tensor:
+        """Give pictures (n, 3, decoder_px, decoder_px) of unit embeddings (n, d)."""
+        networks, scale, k = self._networks, sampling.decoder_guidance, self._networks.decoder_fold
+        side = networks.decoder_px // k
+        noise = streams(seeds, "decoder")
+
+        def predict(noisy: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            if scale == 1:
+                return layout.predict_picture(networks, noisy, t, image)
+            conditions = torch.cat([torch.zeros_like(image), image])
+            return guide(layout.predict_picture(networks, noisy.repeat(2, 1, 1, 1), t, conditions), scale)
+
+        cells = denoise(
+            predict,
+            gaussian(noise, (3 * k * k, side, side), image),
+            schedule=self._decoder_schedule,
+            steps=sampling.decoder_steps,
+            noise=noise,
+            stage="decoder",
+            watch=watch,
+            draw=lambda clean: layout.unfold(clean, k),
+        )
+        return layout.unfold(cells, k).clamp(-1, 1)
+
+    def _enlarge(self, small: torch.Tensor, seeds: Sequence[int], sampling: Sampling, watch: Watch) -> torch.Tensor:
+        """Give pictures (n, 3, super_resolution_px, super_resolution_px) of small ones."""
+        networks, k = self._networks, self._networks.super_resolution_fold
+        low = layout.fold(layout.enlarge(small, networks.super_resolution_px), k).to(small)
+        noise = streams(seeds, "super_resolution")
+        cells = denoise(
+            lambda noisy, t: layout.predict_larger(networks, noisy, t, low),
+            gaussian(noise, low.shape[1:], low),
+            schedule=self._large_schedule,
+            steps=sampling.super_resolution_steps,
+            noise=noise,
+            stage="super_resolution",
+            watch=watch,
+            draw=lambda clean: layout.unfold(clean, k),
+        )
+        return layout.unfold(cells, k)
+
+    def _unit(self, rows: Float32) -> torch.Tensor:
+        """Give rows (n, d) of length 1 on the device. Raises InvalidInput for rows without a direction."""
+        if not np.isfinite(rows).all() or not (np.linalg.norm(rows, axis=1) > 0).all():
+            raise InvalidInput("embeddings to draw are finite and of a length above 0")
+        return torch.nn.functional.normalize(torch.from_numpy(rows).to(self._device), dim=-1)
+
+
+def _card(folder: Path, config: layout.StarterConfig, networks: layout.StarterNetworks) -> GeneratorCard:
+    small, large = networks.decoder_px, networks.super_resolution_px
+    return GeneratorCard(
+        layout="starter",
+        model=str(folder),
+        clip=ClipSpace(networks.dimension, (config.model,), space=config.space),
+        sampling=config.sampling,
+        sizes=(Size(large, large), Size(small, small)),
+        size_multiple=None,
+        decoder_reads_caption=False,
+        decoder_reads_negative=False,
+    )
+
+
+def _placed(networks: layout.StarterNetworks, device: str) -> layout.StarterNetworks:
+    for network in (networks.prior, networks.decoder, networks.super_resolution):
+        network.to(device)
+    return networks
