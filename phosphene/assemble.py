@@ -17,6 +17,7 @@ from phosphene.errors import InvalidSettings
 from phosphene.holder import HeldFolder
 from phosphene.images import Limits
 from phosphene.jobs import CeleryJobs, JobName, Jobs, LocalJobs
+from phosphene.nomatch.decision import Judge
 from phosphene.settings import Settings
 from phosphene.text_embedding import TextEmbedder
 from phosphene.types import SYSTEM_FIELDS, Field, Space, TenantId
@@ -43,6 +44,7 @@ class Engine:
         self._index: VectorIndex | None = None
         self._texts: TextEmbedder | None = None
         self._decoders: DecoderPool | None = None
+        self._judge: Judge | None = None
 
     @property
     def encoder(self) -> Encoder:
@@ -79,7 +81,7 @@ class Engine:
         with self._lock:
             if self._index is not None:
                 self._index.close()
-                self._index = None
+                self._index = self._judge = None
             EdgeIndex.discard(_index_folder(self.settings, self.encoder.space))
 
     @property
@@ -89,6 +91,14 @@ class Engine:
             if self._texts is None:
                 self._texts = TextEmbedder(self.encoder)
             return self._texts
+
+    @property
+    def judge(self) -> Judge:
+        """Tells whether the best hits of a search are a match."""
+        with self._lock:
+            if self._judge is None:
+                self._judge = Judge(catalog=self.catalog, index=self.index, encoder=self.encoder, blobs=self.blobs)
+            return self._judge
 
     @property
     def decoders(self) -> DecoderPool:
@@ -107,7 +117,7 @@ class Engine:
     def warm(self) -> None:
         """Load everything that the first query would otherwise wait for."""
         self.texts.embed("warm up")
-        _ = self.index, self.decoders
+        _ = self.index, self.decoders, self.judge
 
     def fields(self, tenant: TenantId) -> list[Field]:
         """Every field that a tenant's filters may name."""
@@ -129,7 +139,7 @@ class Engine:
             for part in (self._index, self._texts, self._decoders):
                 if part is not None:
                     closing.callback(part.close)
-            self._index = self._texts = self._decoders = None
+            self._index = self._texts = self._decoders = self._judge = None
 
     def __enter__(self) -> Self:
         return self

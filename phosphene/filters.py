@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from phosphene.errors import InvalidFilter
-from phosphene.types import Field, FieldKind
+from phosphene.types import Field, FieldKind, TenantId
 
 Scalar = str | int | float | bool
 
@@ -88,6 +88,12 @@ _GRAMMAR = (
     'write {"field": NAME, "equals" | "any_of" | "gte" | "gt" | "lte" | "lt" | "exists": …} '
     'or {"and" | "or" | "not": …}'
 )
+
+
+def tenant_filter(tenant: TenantId, asked: Filter | None) -> Filter:
+    """Restrict a filter to a tenant's pictures. Every query of the index gets its filter here."""
+    own = Equals("tenant", tenant)
+    return own if asked is None else And((own, asked))
 
 
 def parse_filter(source: object, fields: Sequence[Field]) -> Filter:

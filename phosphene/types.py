@@ -148,6 +148,13 @@ class UnitEmbeddings:
         return RawEmbeddings(self.space, np.asarray(self.rows * norms[:, None], dtype=np.float32))
 
 
+class Modality(StrEnum):
+    """What a question is made of: decisions about matches are calibrated for each, since their cosines differ."""
+
+    TEXT = "text"
+    IMAGE = "image"
+
+
 class FieldKind(StrEnum):
     """What values a metadata field holds. Dates are ISO 8601 strings; keyword fields may hold lists."""
 

@@ -1,15 +1,15 @@
 """The search itself: a question becomes an embedding, its nearest points, and the assets they stand for.
 
-text, picture, asset or vector -> unit embedding -> points of the tenant, nearest first -> rows of the catalogue.
+text, picture, asset or vector -> unit embedding -> points of the tenant, nearest first -> rows of the catalogue; and
+whether the first of them is a match at all.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from phosphene.assemble import Engine
 from phosphene.catalog.records import Asset
 from phosphene.errors import InvalidQuery
-from phosphene.filters import And, Equals, Filter
-from phosphene.types import AssetId, PointId, RawEmbeddings, TenantId, UnitEmbeddings, point_id
-from phosphene.vectors.base import ScoredPoint, VectorIndex, VectorQuery
+from phosphene.filters import Filter, tenant_filter
+from phosphene.nomatch.decision import Match, Question
+from phosphene.nomatch.evidence import HEAD
+from phosphene.types import AssetId, Modality, PointId, RawEmbeddings, TenantId, UnitEmbeddings, point_id
+from phosphene.vectors.base import ScoredPoint, VectorIndex, VectorQuery, asset_of
 from search_api import cursor as cursors
 from search_api.cursor import Cursor
 
@@ -70,14 +72,16 @@ class Timing:
     embed: float
     vectors: float
     catalogue: float
+    match: float
     total: float
 
 
 @dataclass(frozen=True, slots=True)
 class SearchAnswer:
-    """Hits, best first; next_cursor leads to those after them."""
+    """Hits, best first; next_cursor leads to those after them. `match` is of the question: the same on every page."""
 
     hits: tuple[Hit, ...]
+    match: Match
     next_cursor: str | None
     timing_ms: Timing
 
@@ -97,31 +101,30 @@ def run_search(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> Searc
     before = cursors.decode(query.cursor, query=question) if query.cursor is not None else None
     itself = point_id(query.asset_id, embedding.space.id) if query.asset_id is not None else None
     asked = VectorQuery(embedding.rows[0], query.limit, tenant_filter(tenant, query.filter))
-    points, more = page_of(asked, before=before, itself=itself, index=engine.index)
+    points, head, more = _first_and_page(asked, before=before, itself=itself, index=engine.index)
     found = perf_counter()
 
-    ids = [AssetId(UUID(str(point.payload["asset_id"]))) for point in points]
+    ids = [asset_of(point) for point in points]
     assets = engine.catalog.assets(tenant, ids) if ids else {}
     hits = tuple(Hit(assets[i], point.score) for i, point in zip(ids, points, strict=True) if i in assets)
+    read = perf_counter()
+
+    match = engine.judge.judge(Question(tenant, asked.vector, _modality(query), head, query.filter))
     done = perf_counter()
 
     following = cursors.after(points, query=question, before=before) if more else None
     return SearchAnswer(
         hits=hits,
+        match=match,
         next_cursor=following.encode() if following is not None and following.seen < MAX_DEPTH else None,
         timing_ms=Timing(
             embed=_ms(start, embedded),
             vectors=_ms(embedded, found),
-            catalogue=_ms(found, done),
+            catalogue=_ms(found, read),
+            match=_ms(read, done),
             total=_ms(start, perf_counter()),
         ),
     )
-
-
-def tenant_filter(tenant: TenantId, asked: Filter | None) -> Filter:
-    """Restrict a filter to a tenant's pictures. Every query of the index gets its filter here."""
-    own = Equals("tenant", tenant)
-    return own if asked is None else And((own, asked))
 
 
 def normalised_text(text: str) -> str:
@@ -190,6 +193,24 @@ def page_of(
         if len(fresh) > query.limit or len(points) < fetch or fetch >= 2 * MAX_DEPTH:
             return fresh[: query.limit], len(fresh) > query.limit
         fetch *= 2  # pictures came in since the first page
+
+
+def _first_and_page(
+    query: VectorQuery, *, before: Cursor | None, itself: PointId | None, index: VectorIndex
+) -> tuple[list[ScoredPoint], list[ScoredPoint], bool]:
+    """Give the page, the first hits of all (HEAD, whatever the page), and whether there are more behind the page."""
+    first = replace(query, limit=max(query.limit, HEAD))
+    head, more = page_of(first, before=None, itself=itself, index=index)
+    if before is None:
+        return head[: query.limit], head[:HEAD], more or len(head) > query.limit
+    points, more = page_of(query, before=before, itself=itself, index=index)
+    return points, head[:HEAD], more
+
+
+def _modality(query: SearchQuery) -> Modality | None:
+    if query.text is not None:
+        return Modality.TEXT
+    return None if query.vector is not None else Modality.IMAGE
 
 
 def _fingerprint(query: SearchQuery, text: str | None, embedding: UnitEmbeddings, tenant: TenantId) -> str:

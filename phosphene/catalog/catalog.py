@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from phosphene.catalog import assets, ingests, spaces, work
+from phosphene.catalog import assets, calibrations, ingests, spaces, work
 from phosphene.catalog.database import Database
 from phosphene.catalog.migrate import check_schema, upgrade
 from phosphene.catalog.records import (
     Asset,
     AssetState,
+    CalibrationRecord,
     Description,
     Ingest,
     IngestCounts,
@@ -104,6 +105,18 @@ class Catalog:
         """List all spaces, the oldest first, with how many pictures each holds."""
         with self._database.reading() as connection:
             return spaces.spaces(connection)
+
+    # --- calibrations
+
+    def store_calibration(self, tenant: TenantId, record: CalibrationRecord) -> None:
+        """Keep a calibration in place of the one of the same space and modality. The space must be recorded."""
+        with self._database.writing() as connection:
+            calibrations.store(connection, tenant, record)
+
+    def calibrations(self, tenant: TenantId) -> list[CalibrationRecord]:
+        """List a tenant's calibrations, of all spaces, the latest first."""
+        with self._database.reading() as connection:
+            return calibrations.of_tenant(connection, tenant)
 
     # --- ingests
 

@@ -205,3 +205,15 @@ class FieldRow(Base):
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     kind: Mapped[str] = mapped_column(String(16))
     declared_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class CalibrationRow(Base):
+    """How to tell matches in a space, for one tenant's catalogue and one kind of question."""
+
+    __tablename__ = "calibrations"
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
+    space_id: Mapped[str] = mapped_column(ForeignKey("spaces.id", ondelete="CASCADE"), primary_key=True)
+    modality: Mapped[str] = mapped_column(String(16), primary_key=True)
+    content: Mapped[dict[str, Any]] = mapped_column(JsonValue)  # model, threshold, promises and curves
+    made_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from phosphene.errors import PictureFault
-from phosphene.types import AssetId, FieldValue, IngestId, Metadata, Sha256, Space, SpaceId, TenantId
+from phosphene.types import AssetId, FieldValue, IngestId, Metadata, Modality, Sha256, Space, SpaceId, TenantId
 
 Orientation = Literal["landscape", "portrait", "square"]
 
@@ -178,6 +179,16 @@ class SpaceRecord:
     space: Space
     recorded_at: datetime  # UTC
     embedded: int
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationRecord:
+    """A calibration as it is stored; phosphene.nomatch reads its content."""
+
+    space_id: SpaceId
+    modality: Modality
+    content: Mapping[str, Any]
+    made_at: datetime  # UTC
 
 
 def storable(text: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
 from phosphene.filters import Filter
-from phosphene.types import Field, Float32, PointId, Space, UnitEmbeddings
+from phosphene.types import AssetId, Field, Float32, PointId, Space, UnitEmbeddings
 
 PayloadValue = str | int | float | list[str] | None  # bools are stored as 0 and 1
 Payload = Mapping[str, PayloadValue]
@@ -30,6 +31,11 @@ class ScoredPoint:
     id: PointId
     score: float
     payload: Payload
+
+
+def asset_of(point: ScoredPoint) -> AssetId:
+    """Give the picture that a point stands for."""
+    return AssetId(UUID(str(point.payload["asset_id"])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Self
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from phosphene.filters import Filter
+from phosphene.nomatch.decision import Match
 from phosphene.types import AssetId
 from search_api.schemas.assets import AssetOut, asset_fields
 from search_api.schemas.values import Body, FilterIn, PictureBytes
@@ -78,12 +80,36 @@ class HitOut(AssetOut):
     score: float = Field(description="cosine between question and picture, -1..1")
 
 
+class MatchOut(BaseModel):
+    """Whether the best hit answers the question; where it does not, the hits are the nearest there are, and no match.
+
+    Calibrated (`phosphene calibrate`, POST /v1/calibrations): by its probability. Else by a rule of thumb: how far the
+    best hit stands above the rest of the catalogue.
+    """
+
+    matched: bool
+    probability: float | None = Field(description="that the best hit is right, 0..1; null while not calibrated")
+    threshold: float = Field(description="from here on a match: of probability when calibrated, else of z_score")
+    calibrated: bool
+    stale: bool = Field(description="calibrated for a catalogue, or a model, that has changed since")
+    z_score: float | None = Field(description="standard deviations of the best hit above the catalogue")
+    note: str = Field(
+        description="the same in words", examples=["nearest, not a match: probability 4%, a match from 16%"]
+    )
+
+    @classmethod
+    def of(cls, match: Match) -> Self:
+        """Show a decision."""
+        return cls(**asdict(match))
+
+
 class TimingOut(BaseModel):
     """Milliseconds spent."""
 
     embed: float = Field(description="question to embedding; with decoding where it was a picture")
     vectors: float
     catalogue: float
+    match: float = Field(description="deciding whether the best hit is a match")
     total: float
 
 
@@ -91,19 +117,18 @@ class SearchResponse(BaseModel):
     """Hits, best first."""
 
     hits: list[HitOut]
+    match: MatchOut = Field(description="of the question: the same on every page")
     next_cursor: str | None = Field(description="pass it as cursor for the hits after these; null at the end")
     timing_ms: TimingOut
 
     @classmethod
     def of(cls, answer: SearchAnswer) -> Self:
         """Show an answer."""
-        timing = answer.timing_ms
         return cls(
             hits=[HitOut(**asset_fields(hit.asset), score=hit.score) for hit in answer.hits],
+            match=MatchOut.of(answer.match),
             next_cursor=answer.next_cursor,
-            timing_ms=TimingOut(
-                embed=timing.embed, vectors=timing.vectors, catalogue=timing.catalogue, total=timing.total
-            ),
+            timing_ms=TimingOut(**asdict(answer.timing_ms)),
         )
 
 

@@ -28,7 +28,7 @@ def test_a_hit_tells_all_a_page_needs(served: Served) -> None:
     assert hit["width"] > 0
     assert -1 <= hit["score"] <= 1
     assert served.client.get(hit["thumbnail_url"]).headers["content-type"] == "image/jpeg"
-    assert set(answer["timing_ms"]) == {"embed", "vectors", "catalogue", "total"}
+    assert set(answer["timing_ms"]) == {"embed", "vectors", "catalogue", "match", "total"}
     assert answer["timing_ms"]["total"] >= answer["timing_ms"]["vectors"] > 0
 
 

@@ -1,0 +1,258 @@
+"""Asking a catalogue its own captions: with their pictures in place, and with these and their lookalikes taken out.
+
+A title or keyword is asked as a text, a picture of the catalogue as a picture. Three things keep that honest:
+- The caption that was asked is not heard as a witness where hits carry it, else the evidence would be the answer.
+- Taken out is every picture that would be right, and what looks like one: then whatever comes first is wrong.
+- Every second question is asked again under a filter on a field and a value of the catalogue, so that the effect of
+  filters is learned from filters.
+How often people ask for what a catalogue lacks nobody knows; here it is every second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+
+from phosphene.catalog.catalog import Catalog
+from phosphene.filters import Equals, Filter, tenant_filter
+from phosphene.nomatch.background import Background, sample_background
+from phosphene.nomatch.calibration import Trials
+from phosphene.nomatch.decision import gather
+from phosphene.nomatch.evidence import FEATURES, HEAD, Float64
+from phosphene.nomatch.rightness import Described, Rightness, tokens_of
+from phosphene.nomatch.words import WordEmbeddings
+from phosphene.types import AssetId, FieldKind, Float32, TenantId, point_id
+from phosphene.vectors.base import ScoredPoint, VectorIndex, VectorQuery, asset_of
+
+SAMPLE = 20_000  # pictures whose words are read
+MOST_CAPTIONS = 2000
+MOST_PICTURES = 1000
+_DEPTH = 64  # hits that are fetched at first
+_DEEPEST = 256  # a caption that more pictures than this answer is asked with all in place only
+_AT_ONCE = 16
+_PAGE = 1000
+Thing = TypeVar("Thing")
+
+_FILTERABLE = (FieldKind.KEYWORD, FieldKind.INTEGER, FieldKind.BOOL)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """One question to the catalogue."""
+
+    vector: Float32
+    tokens: frozenset[str]  # of the caption
+    caption: str | None  # plain; None for a picture that has none
+    own: frozenset[AssetId]  # pictures that it was taken from
+    itself: AssetId | None  # the picture that is asked
+    group: int
+    filter: Filter | None
+
+
+@dataclass(slots=True)
+class _Rows:
+    evidence: list[Float64] = field(default_factory=list)
+    right: list[bool] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
+
+    def add(self, evidence: Float64 | None, *, right: bool, group: int) -> None:
+        if evidence is not None:
+            self.evidence.append(evidence)
+            self.right.append(right)
+            self.groups.append(group)
+
+    def trials(self) -> Trials:
+        rows = np.array(self.evidence).reshape(-1, len(FEATURES))
+        return Trials(rows, np.array(self.right, dtype=np.bool_), np.array(self.groups, dtype=np.int64))
+
+
+class Examination:
+    """Asks one tenant's catalogue in one space. What it draws by chance follows from `seed`."""
+
+    def __init__(
+        self, tenant: TenantId, *, catalog: Catalog, index: VectorIndex, words: WordEmbeddings, seed: int = 0
+    ) -> None:
+        self._tenant, self._catalog, self._index, self._words = tenant, catalog, index, words
+        self._random = np.random.default_rng(seed)
+        self._described = {picture.id: picture for picture in self._read_sample()}
+        self._sample = list(self._described.values())
+        self._background = sample_background(tenant, catalog=catalog, index=index)
+        self._in_background = self._describe(self._background.ids)
+        self.captions = self._captions()
+        self._rightness = Rightness(self._sample, words.rows(list(self.captions)))
+        self._filters = self._possible_filters()
+        self._shares: dict[Filter, float] = {}
+        self._pictures = max(index.count(tenant_filter(tenant, None)), 1)
+
+    def ask_texts(self, *, chosen: Callable[[str], bool] = lambda _: True) -> Trials:
+        """Ask captions as texts: all, up to MOST_CAPTIONS, or those `chosen`."""
+        captions = [caption for caption in self.captions if chosen(caption)]
+        vectors = self._words.rows(captions)
+        asked = [
+            _Asked(vector, tokens_of(caption), caption, self.captions[caption], None, number, None)
+            for number, (caption, vector) in enumerate(zip(captions, vectors, strict=True))
+        ]
+        rows = _Rows()
+        for question, points in self._answers(self._also_filtered(asked)):
+            self._try(question, points, rows)
+        return rows.trials()
+
+    def ask_pictures(self) -> Trials:
+        """Ask pictures as pictures: as a copy of one, as one that is not in the catalogue, as one with no like."""
+        chosen = self._chosen(self._sample, MOST_PICTURES)
+        points = {picture.id: point_id(picture.id, self._index.space.id) for picture in chosen}
+        vectors = self._index.vectors(list(points.values()))
+        asked = [
+            _Asked(
+                vectors[points[picture.id]],
+                tokens_of(picture.title or ""),
+                picture.title,
+                frozenset([picture.id]),
+                picture.id,
+                number,
+                None,
+            )
+            for number, picture in enumerate(chosen)
+            if points[picture.id] in vectors
+        ]
+        rows = _Rows()
+        for question, found in self._answers(self._also_filtered(asked)):
+            if question.filter is None and found and asset_of(found[0]) == question.itself:
+                rows.add(self._gather(question, found, self._background), right=True, group=question.group)
+            others = [point for point in found if asset_of(point) != question.itself]
+            self._try(question, others, rows)
+        return rows.trials()
+
+    def _try(self, question: _Asked, points: Sequence[ScoredPoint], rows: _Rows) -> None:
+        """Judge a question's first hits with all in place, then with all that is right taken out."""
+        if not points:
+            return
+        right = self._right_among(question, points)
+        background = self._background if question.itself is None else self._background.without(question.own)
+        evidence = self._gather(question, points, background)
+        rows.add(evidence, right=asset_of(points[0]) in right, group=question.group)
+
+        out = right | question.own
+        looks = [self._described[id_].phash for id_ in out if id_ in self._described]
+        left = list(islice((point for point in points if not self._goes(asset_of(point), out, looks)), HEAD))
+        if len(left) < HEAD and len(points) >= _DEEPEST:
+            return  # what is left is cut off: its gaps would not be those of a real list
+        out |= self._right_of(question, self._in_background)
+        absent = frozenset(id_ for id_ in self._background.ids if self._goes(id_, out, looks))
+        rows.add(self._gather(question, left, self._background.without(absent)), right=False, group=question.group)
+
+    def _goes(self, id_: AssetId, out: frozenset[AssetId], looks: Sequence[int]) -> bool:
+        return id_ in out or (id_ in self._described and self._described[id_].looks_like(looks))
+
+    def _right_among(self, question: _Asked, points: Sequence[ScoredPoint]) -> frozenset[AssetId]:
+        pictures = self._describe([asset_of(point) for point in points])
+        looks = [self._described[id_].phash for id_ in question.own if id_ in self._described]
+        alike = {picture.id for picture in pictures if picture.looks_like(looks)}
+        return self._right_of(question, pictures) | alike
+
+    def _right_of(self, question: _Asked, pictures: Sequence[Described]) -> frozenset[AssetId]:
+        if question.caption is None:
+            return frozenset(picture.id for picture in pictures if picture.id in question.own)
+        titles = self._words.rows([question.caption, *(picture.title or "" for picture in pictures)])
+        cosines = titles[1:] @ titles[0]
+        return frozenset(
+            picture.id
+            for picture, cosine in zip(pictures, cosines.tolist(), strict=True)
+            if picture.id in question.own
+            or self._rightness.is_right(question.tokens, picture, cosine_with_title=cosine if picture.title else -1.0)
+        )
+
+    def _gather(self, question: _Asked, points: Sequence[ScoredPoint], background: Background) -> Float64 | None:
+        hidden = question.caption if question.itself is None else None
+        return gather(
+            question.vector,
+            points,
+            background=background,
+            index=self._index,
+            words=self._words,
+            share=self._share(question.filter),
+            hidden=hidden,
+        )
+
+    def _share(self, asked: Filter | None) -> float:
+        if asked is None:
+            return 1.0
+        if asked not in self._shares:
+            self._shares[asked] = max(self._index.count(tenant_filter(self._tenant, asked)), 1) / self._pictures
+        return self._shares[asked]
+
+    def _answers(self, asked: Sequence[_Asked]) -> Iterator[tuple[_Asked, list[ScoredPoint]]]:
+        """Ask the index, deeper where too few wrong hits come."""
+        for at in range(0, len(asked), _AT_ONCE):
+            some = asked[at : at + _AT_ONCE]
+            answers = self._index.query([self._query(question, _DEPTH) for question in some])
+            for question, points in zip(some, answers, strict=True):
+                yield question, self._deep_enough(question, points)
+
+    def _deep_enough(self, question: _Asked, points: list[ScoredPoint]) -> list[ScoredPoint]:
+        limit = _DEPTH
+        while len(points) == limit < _DEEPEST and len(points) - len(self._right_among(question, points)) < 2 * HEAD:
+            limit *= 2
+            points = self._index.query([self._query(question, limit)])[0]
+        return points
+
+    def _query(self, question: _Asked, limit: int) -> VectorQuery:
+        return VectorQuery(question.vector, limit, tenant_filter(self._tenant, question.filter))
+
+    def _also_filtered(self, asked: Sequence[_Asked]) -> list[_Asked]:
+        """Add every second question under a filter; half of these are of its own picture, so that it may be found."""
+        filtered = []
+        for question in asked[::2]:
+            mine = self._random.random() < 0.5
+            owners = [id_ for id_ in question.own if id_ in self._filters]
+            pool = owners if mine and owners else list(self._filters)
+            if pool:
+                options = self._filters[pool[self._random.integers(len(pool))]]
+                chosen = options[self._random.integers(len(options))]
+                filtered.append(replace(question, filter=chosen))
+        return [*asked, *filtered]
+
+    def _possible_filters(self) -> dict[AssetId, list[Filter]]:
+        names = [known.name for known in self._catalog.fields(self._tenant) if known.kind in _FILTERABLE]
+        found: dict[AssetId, list[Filter]] = {}
+        for at in range(0, len(self._sample), _PAGE):
+            ids = [picture.id for picture in self._sample[at : at + _PAGE]]
+            for id_, asset in self._catalog.assets(self._tenant, ids).items():
+                values = ((name, asset.metadata.get(name)) for name in names)
+                filters: list[Filter] = [Equals(name, value) for name, value in values if isinstance(value, str | int)]
+                if filters:
+                    found[id_] = filters
+        return found
+
+    def _captions(self) -> dict[str, frozenset[AssetId]]:
+        """Give captions with the pictures that carry each, by chance MOST_CAPTIONS of them."""
+        carriers: dict[str, set[AssetId]] = {}
+        for picture in self._sample:
+            for word in picture.words:
+                if tokens_of(word):
+                    carriers.setdefault(word, set()).add(picture.id)
+        return {word: frozenset(carriers[word]) for word in self._chosen(sorted(carriers), MOST_CAPTIONS)}
+
+    def _chosen(self, things: Sequence[Thing], most: int) -> list[Thing]:
+        picked = self._random.permutation(len(things))[:most]
+        return [things[at] for at in sorted(picked.tolist())]
+
+    def _read_sample(self) -> Iterator[Described]:
+        """Read pictures in the order of their ids, which are hashes: a fair sample."""
+        after, read = None, 0
+        while read < SAMPLE:
+            page = self._catalog.page_assets(tenant=self._tenant, after=after, limit=min(_PAGE, SAMPLE - read))
+            if not page:
+                return
+            yield from map(Described.of, page)
+            after, read = page[-1].id, read + len(page)
+
+    def _describe(self, ids: Sequence[AssetId]) -> list[Described]:
+        unknown = [id_ for id_ in ids if id_ not in self._described]
+        for id_, asset in (self._catalog.assets(self._tenant, unknown) if unknown else {}).items():
+            self._described[id_] = Described.of(asset)
+        return [self._described[id_] for id_ in ids if id_ in self._described]

@@ -1,0 +1,69 @@
+"""`phosphene calibrate`: ask the catalogue its own captions, fit, store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from phosphene.blobs import BlobStore
+from phosphene.catalog.catalog import Catalog
+from phosphene.catalog.records import AssetState, CalibrationRecord
+from phosphene.errors import InvalidInput
+from phosphene.nomatch.asking import Examination
+from phosphene.nomatch.calibration import FALSE_MATCH_RATE, Calibration, Trials, fit_calibration
+from phosphene.nomatch.decision import Judge
+from phosphene.types import Modality, TenantId
+from phosphene.vectors.base import VectorIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What became of one kind of question: a calibration, or the reason why there is none."""
+
+    modality: Modality
+    calibration: Calibration | None
+    reason: str | None
+
+
+def calibrate(
+    tenant: TenantId,
+    *,
+    catalog: Catalog,
+    index: VectorIndex,
+    judge: Judge,
+    blobs: BlobStore,
+    false_match_rate: float = FALSE_MATCH_RATE,
+) -> list[Calibrated]:
+    """Calibrate both kinds of question for a tenant's catalogue; the judge decides by it from now on.
+
+    A kind that can't be calibrated keeps what it had. Raises InvalidInput for a rate that is none.
+    """
+    if not 0 < false_match_rate < 1:
+        raise InvalidInput(f"the false-match rate lies between 0 and 1, not at {false_match_rate}")
+    assets = catalog.count_assets(tenant, AssetState.INDEXED)
+    examination = Examination(tenant, catalog=catalog, index=index, words=judge.words)
+    ways: Sequence[tuple[Modality, Callable[[], Trials]]] = (
+        (Modality.TEXT, examination.ask_texts),
+        (Modality.IMAGE, examination.ask_pictures),
+    )
+    outcomes = []
+    for modality, ask in ways:
+        try:
+            fitted = fit_calibration(
+                ask(),
+                space_id=index.space.id,
+                modality=modality,
+                assets=assets,
+                made_at=datetime.now(UTC),
+                false_match_rate=false_match_rate,
+            )
+        except InvalidInput as error:
+            outcomes.append(Calibrated(modality, None, str(error)))
+            continue
+        record = CalibrationRecord(index.space.id, modality, fitted.to_json(), fitted.made_at)
+        catalog.store_calibration(tenant, record)
+        outcomes.append(Calibrated(modality, fitted, None))
+    judge.words.save(blobs)
+    judge.forget(tenant)
+    return outcomes

@@ -1,0 +1,216 @@
+"""A small logistic model: each number of the evidence bends at two knots, weights are kept short, plain numpy.
+
+Fitting is Newton's method on the penalised likelihood (Hastie, Tibshirani, Friedman 2009, section 4.4.1); a few
+thousand rows of some forty columns take milliseconds, so that no library for it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phosphene.nomatch.evidence import FEATURES, Float64
+
+Bools = NDArray[np.bool_]
+Integers = NDArray[np.int64]
+
+FOLDS = 5
+RIDGES = (1.0, 10.0, 100.0)  # penalties on squared weights that are tried
+_KNOTS = (1 / 3, 2 / 3)  # quantiles at which a line may bend
+_ENDS = (0.005, 0.995)  # quantiles beyond which nothing was seen: values are held there
+_MOST_STEPS = 50
+_MOST_LOGIT = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bent:
+    """How one feature becomes columns: held between low and high, a line rises from low on and one from each knot."""
+
+    feature: str
+    neutral: float  # stands in for NaN
+    low: float
+    high: float
+    knots: tuple[float, ...]
+    means: tuple[float, ...]  # of the columns
+    scales: tuple[float, ...]
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class LogisticModel:
+    """Gives probabilities from evidence."""
+
+    parts: tuple[Bent, ...]
+    intercept: float
+
+    @property
+    def known(self) -> bool:
+        """Whether every feature it was fitted on is still collected."""
+        return all(part.feature in FEATURES for part in self.parts)
+
+    def logits(self, rows: Float64) -> Float64:
+        """Log odds, (n,), of evidence rows (n, len(FEATURES))."""
+        ready = self._ready
+        values = rows[:, ready.features]
+        values = np.minimum(np.maximum(np.where(np.isfinite(values), values, ready.neutral), ready.low), ready.high)
+        total = np.maximum(values - ready.knots, 0) @ ready.slopes + ready.constant
+        return np.asarray(np.clip(total, -_MOST_LOGIT, _MOST_LOGIT), dtype=np.float64)
+
+    @cached_property
+    def _ready(self) -> _Ready:
+        """Lay all columns of all parts side by side: every search asks."""
+        columns = [
+            (FEATURES.index(part.feature), part.neutral, part.low, part.high, knot, mean, weight / scale)
+            for part in self.parts
+            for knot, mean, scale, weight in zip(_bends(part), part.means, part.scales, part.weights, strict=True)
+        ]
+        feature, neutral, low, high, knots, means, slopes = np.array(columns, dtype=np.float64).reshape(-1, 7).T
+        constant = self.intercept - float(means @ slopes)
+        return _Ready(feature.astype(np.int64), neutral, low, high, knots, slopes, constant)
+
+    def probabilities(self, rows: Float64) -> Float64:
+        """Probabilities, (n,), 0..1."""
+        return sigmoid(self.logits(rows))
+
+    def stretched(self, slope: float, shift: float) -> LogisticModel:
+        """Make every log odds `slope * it + shift`."""
+        parts = tuple(replace(part, weights=tuple(slope * weight for weight in part.weights)) for part in self.parts)
+        return LogisticModel(parts, slope * self.intercept + shift)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ready:
+    """A model's columns, each array (columns,)."""
+
+    features: Integers
+    neutral: Float64
+    low: Float64
+    high: Float64
+    knots: Float64
+    slopes: Float64
+    constant: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CrossValidated:
+    """A model of all rows, and for each row the log odds by a model that saw nothing of its group."""
+
+    model: LogisticModel
+    logits: Float64  # (n,)
+
+
+def fit(rows: Float64, right: Bools, *, features: Sequence[str], ridge: float) -> LogisticModel:
+    """Fit on evidence rows (n, len(FEATURES)) and whether each was right (n,)."""
+    parts = [part for part in (_bent(rows, feature) for feature in features) if part is not None]
+    columns = [(_columns(rows, part) - np.array(part.means)) / np.array(part.scales) for part in parts]
+    design = np.concatenate(columns, axis=1) if columns else np.empty((len(rows), 0))
+    weights, intercept = _newton(design, right.astype(np.float64), ridge)
+    fitted, at = [], 0
+    for part in parts:
+        width = len(part.means)
+        fitted.append(replace(part, weights=tuple(weights[at : at + width].tolist())))
+        at += width
+    return LogisticModel(tuple(fitted), intercept)
+
+
+def cross_validated(
+    rows: Float64, right: Bools, groups: Integers, *, features: Sequence[str], seed: int = 0
+) -> CrossValidated:
+    """Fit with the penalty that predicts unseen groups best, then stretch log odds so that they hold (Platt 1999).
+
+    Rows of one group (all that was asked about one caption) are never on both sides.
+    """
+    fold = folds(groups, seed=seed)
+    outcomes = [(ridge, _held_out(rows, right, fold, features, ridge)) for ridge in RIDGES]
+    ridge, logits = min(outcomes, key=lambda outcome: log_loss(outcome[1], right))
+    stretch, shift = _newton(logits[:, None], right.astype(np.float64), 1e-3)
+    slope = max(float(stretch[0]), 0.0)  # evidence that misleads unseen captions counts for nothing
+    model = fit(rows, right, features=features, ridge=ridge).stretched(slope, shift)
+    return CrossValidated(model, np.clip(slope * logits + shift, -_MOST_LOGIT, _MOST_LOGIT))
+
+
+def folds(groups: Integers, *, seed: int) -> Integers:
+    """Deal groups out to FOLDS folds: (n,)."""
+    _, number = np.unique(groups, return_inverse=True)
+    dealt = np.random.default_rng(seed).permutation(int(number.max()) + 1) % FOLDS
+    return np.asarray(dealt[number], dtype=np.int64)
+
+
+def log_loss(logits: Float64, right: Bools) -> float:
+    """Average of -log(probability of what was the case)."""
+    return float(np.logaddexp(0, np.where(right, -logits, logits)).mean())
+
+
+def sigmoid(logits: Float64) -> Float64:
+    """Log odds -> probability."""
+    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float64)
+
+
+def _held_out(rows: Float64, right: Bools, fold: Integers, features: Sequence[str], ridge: float) -> Float64:
+    logits = np.empty(len(rows))
+    for number in np.unique(fold):
+        inside = fold == number
+        model = fit(rows[~inside], right[~inside], features=features, ridge=ridge)
+        logits[inside] = model.logits(rows[inside])
+    return logits
+
+
+def _bent(rows: Float64, feature: str) -> Bent | None:
+    """Lay out the columns of a feature; None where it says the same of every row, or nothing."""
+    values = rows[:, FEATURES.index(feature)]
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None
+    low, high = (float(end) for end in np.quantile(values, _ENDS))
+    if high - low < 1e-9:
+        low, high = float(values.min()), float(values.max())  # nearly always the same, as without filters
+    knots = sorted({float(knot) for knot in np.quantile(values, _KNOTS)})
+    inner = tuple(knot for knot in knots if low < knot < high)
+    part = Bent(feature, float(values.mean()), low, high, inner, (), (), ())
+    columns = _columns(rows, part)
+    scales = columns.std(axis=0)
+    if not (scales > 1e-9).any():
+        return None
+    scales = np.where(scales > 1e-9, scales, 1.0)
+    return replace(part, means=tuple(columns.mean(axis=0).tolist()), scales=tuple(scales.tolist()))
+
+
+def _columns(rows: Float64, part: Bent) -> Float64:
+    values = rows[:, FEATURES.index(part.feature)]
+    values = np.clip(np.where(np.isfinite(values), values, part.neutral), part.low, part.high)
+    return np.stack([np.maximum(values - knot, 0) for knot in _bends(part)], axis=1)
+
+
+def _bends(part: Bent) -> tuple[float, ...]:
+    """Where each column of a feature begins to rise: at the low end for the straight line, at each knot."""
+    return (part.low, *part.knots)
+
+
+def _newton(design: Float64, right: Float64, ridge: float) -> tuple[Float64, float]:
+    """Minimise the negative log likelihood plus ridge/2 times the squared weights; the intercept goes free."""
+    full = np.concatenate([design, np.ones((len(design), 1))], axis=1)
+    penalty = np.full(full.shape[1], ridge)
+    penalty[-1] = 1e-6  # all right or all wrong: the intercept must stay finite
+    weights = np.zeros(full.shape[1])
+
+    def loss(at: Float64) -> float:
+        logits = full @ at
+        return float(np.logaddexp(0, np.where(right > 0, -logits, logits)).sum() + 0.5 * (penalty * at * at).sum())
+
+    before = loss(weights)
+    for _ in range(_MOST_STEPS):
+        chance = sigmoid(np.clip(full @ weights, -_MOST_LOGIT, _MOST_LOGIT))
+        gradient = full.T @ (chance - right) + penalty * weights
+        curvature = (full * (chance * (1 - chance))[:, None]).T @ full + np.diag(penalty)
+        step = np.linalg.solve(curvature, gradient)
+        length = 1.0
+        while (after := loss(weights - length * step)) > before and length > 1e-4:
+            length /= 2
+        weights, gained, before = weights - length * step, before - after, after
+        if gained < 1e-9 * (1 + before):
+            break
+    return weights[:-1], float(weights[-1])
