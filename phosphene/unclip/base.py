@@ -137,6 +137,15 @@ class Watch:
         self.check()
 
 
+def require_rows(rows: RawRows, dimension: int) -> RawRows:
+    """Give embeddings back. Raises InvalidInput unless they are (n, dimension), finite, and none of length 0."""
+    if rows.ndim != 2 or rows.shape[1] != dimension:
+        raise InvalidInput(f"embeddings to draw have shape (n, {dimension}), not {rows.shape}")
+    if not np.isfinite(rows).all() or not (np.linalg.norm(rows, axis=1) > 0).all():
+        raise InvalidInput("embeddings to draw are finite and of a length above 0")
+    return rows
+
+
 def derived_seed(seed: int, *purpose: str | int) -> int:
     """Make a seed (0..2^63-1) for one purpose, independent of those for others."""
     text = "/".join(map(str, (seed, *purpose)))

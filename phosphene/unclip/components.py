@@ -16,10 +16,12 @@ from phosphene.errors import ModelError, ModelNotFound, UnsafeWeights
 from phosphene.model_files import cached_file, require_safetensors
 from phosphene.types import Sha256
 
+Untyped = Any  # an object of diffusers or transformers, which publish no types for it
+
 MODEL_INDEX = "model_index.json"
 SCHEDULER_CONFIG = "scheduler_config.json"
 _WEIGHT_STEMS = ("diffusion_pytorch_model", "model")  # as diffusers and as transformers call them
-_VARIANTS = (None, "fp16")
+_VARIANTS = ("", ".fp16")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _HASH_CHUNK = 1 << 20
 
@@ -44,7 +46,7 @@ def find_folder(model: str, *, cache_dir: Path | None = None) -> Path:
     raise ModelNotFound(f"no folder {model!r}: a generator is a folder, or a name on the Hugging Face hub (org/name)")
 
 
-def load_component(kind: Any, folder: Path, *, device: str = "cpu") -> Any:  # noqa: ANN401  # no types published
+def load_component(kind: Untyped, folder: Path, *, device: str = "cpu") -> Untyped:
     """Load one network from its sub-folder, in evaluation mode, without gradients.
 
     kind is the diffusers or transformers class. float32 on a CPU, float16 else. Raises ModelError where anything is
@@ -56,7 +58,8 @@ def load_component(kind: Any, folder: Path, *, device: str = "cpu") -> Any:  # n
     named = config.get("_class_name") or kind.__name__
     if named != kind.__name__:
         raise ModelError(f"{folder} holds a {named}, where a {kind.__name__} is needed")
-    variant = _require_weights(folder)
+    weights = weights_of(folder)
+    _require_weights(weights)
     of_diffusers = kind.__module__.startswith("diffusers.")
     options: dict[str, Any] = {"low_cpu_mem_usage": False} if of_diffusers else {}  # True needs one package more
     try:
@@ -65,7 +68,7 @@ def load_component(kind: Any, folder: Path, *, device: str = "cpu") -> Any:  # n
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
-            variant=variant,
+            variant="fp16" if ".fp16." in weights.name else None,
             **{"torch_dtype" if of_diffusers else "dtype": torch.float32 if device == "cpu" else torch.float16},
             **options,
         )
@@ -77,7 +80,7 @@ def load_component(kind: Any, folder: Path, *, device: str = "cpu") -> Any:  # n
     return model.eval().requires_grad_(requires_grad=False).to(device)
 
 
-def load_scheduler(kind: Any, folder: Path, **overrides: object) -> Any:  # noqa: ANN401  # no types published
+def load_scheduler(kind: Untyped, folder: Path, **overrides: object) -> Untyped:
     """Make a scheduler of class `kind` from a sub-folder's configuration. Raises ModelError."""
     config = read_json(folder / SCHEDULER_CONFIG)
     try:
@@ -86,6 +89,18 @@ def load_scheduler(kind: Any, folder: Path, **overrides: object) -> Any:  # noqa
         raise ModelError(
             f"{folder / SCHEDULER_CONFIG} can't be used as {kind.__name__}: {first_line(error)}"
         ) from error
+
+
+def load_tokenizer(folder: Path) -> Untyped:
+    """Load a CLIP tokenizer from its sub-folder. Raises ModelError."""
+    from transformers import CLIPTokenizer
+
+    if not folder.is_dir():
+        raise ModelError(f"{folder} is missing: is the model complete?")
+    try:
+        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # the same
+        raise ModelError(f"{folder} can't be loaded as a CLIP tokenizer: {first_line(error)}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -118,20 +133,12 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _require_weights(folder: Path) -> str | None:
-    """See that a sub-folder's weights are whole and safe; gives their variant."""
+def weights_of(folder: Path) -> Path:
+    """Find a sub-folder's safetensors file, or the index of several. Raises ModelError, UnsafeWeights for pickles."""
     for stem, variant in itertools.product(_WEIGHT_STEMS, _VARIANTS):
-        dotted = f".{variant}" if variant else ""
-        whole, index = folder / f"{stem}{dotted}.safetensors", folder / f"{stem}.safetensors.index{dotted}.json"
-        if whole.is_file():
-            require_safetensors(whole)
-            return variant
-        if index.is_file():
-            for shard in sorted(set(read_json(index).get("weight_map", {}).values())):
-                if Path(shard).name != shard or not (folder / shard).is_file():
-                    raise ModelError(f"{index} names {shard}, which is not there: is the model complete?")
-                require_safetensors(folder / shard)
-            return variant
+        for name in (f"{stem}{variant}.safetensors", f"{stem}.safetensors.index{variant}.json"):
+            if (folder / name).is_file():
+                return folder / name
     pickles = [path.name for pattern in _PICKLES for path in sorted(folder.glob(pattern))]
     if pickles:
         raise UnsafeWeights(
@@ -140,3 +147,14 @@ def _require_weights(folder: Path) -> str | None:
             "diffusers and `save_pretrained(…, safe_serialization=True)`"
         )
     raise ModelError(f"{folder} has no safetensors weights: is the model complete?")
+
+
+def _require_weights(weights: Path) -> None:
+    """See that weights are whole and no pickles, in one file or in many."""
+    if weights.suffix == ".safetensors":
+        require_safetensors(weights)
+        return
+    for shard in sorted(set(read_json(weights).get("weight_map", {}).values())):
+        if Path(shard).name != shard or not (weights.parent / shard).is_file():
+            raise ModelError(f"{weights} names {shard}, which is not there: is the model complete?")
+        require_safetensors(weights.parent / shard)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 
 from phosphene.types import Pixels
 from phosphene.unclip.base import Watch, derived_seed
+from phosphene.unclip.components import Untyped
 from phosphene.unclip.pixels import preview
 
 Predict = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (noisy, timestep) -> what the network says
@@ -43,7 +43,7 @@ def denoise(
     predict: Predict,
     start: torch.Tensor,
     *,
-    schedule: Any,  # noqa: ANN401  # a diffusers scheduler
+    schedule: Untyped,
     steps: int,
     noise: Sequence[torch.Generator],
     stage: str,

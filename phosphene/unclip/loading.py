@@ -10,6 +10,7 @@ from phosphene.unclip.components import MODEL_INDEX, find_folder, first_line, re
 
 STARTER = "starter"
 STARTER_FOLDER = Path(__file__).parents[1] / "starter" / "unclip"
+KARLO = ("UnCLIPPipeline",)  # as model_index.json names them
 _STARTER_CONFIG = "unclip.json"
 
 
@@ -31,9 +32,14 @@ def load_generator(
         from phosphene.unclip.starter import StarterGenerator
 
         return StarterGenerator(folder, encoder=encoder, device=chosen)
+    pipeline = _pipeline_of(folder)
+    if pipeline in KARLO:
+        from phosphene.unclip.karlo import KarloGenerator
+
+        return KarloGenerator(folder, device=chosen)
     raise ModelError(
-        f"{folder} is no unCLIP model that can be run here (its {MODEL_INDEX} names {_pipeline_of(folder)}): "
-        "the starter's layout can"
+        f"{folder} is a {pipeline} ({MODEL_INDEX}), which can't be run here; "
+        f"{', '.join(KARLO)} and the starter's layout can"
     )
 
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from phosphene.errors import InvalidInput, SpaceMismatch
+from phosphene.errors import SpaceMismatch
 from phosphene.types import Float32, Pixels, Sha256
 from phosphene.unclip import starter_layout as layout
-from phosphene.unclip.base import ClipSpace, GeneratorCard, RawRows, Sampling, Size, TextEncoder, Watch
+from phosphene.unclip.base import ClipSpace, GeneratorCard, RawRows, Sampling, Size, TextEncoder, Watch, require_rows
 from phosphene.unclip.components import hash_weights
 from phosphene.unclip.diffusion import denoise, gaussian, guide, streams
 from phosphene.unclip.pixels import to_pixels
@@ -104,9 +103,7 @@ class StarterGenerator:
     ) -> Pixels:
         """Draw a picture for each embedding of any length > 0, at either size of the card. Raises Cancelled."""
         self._card.require_size(size)
-        if embeddings.ndim != 2 or embeddings.shape[1] != self._networks.dimension:
-            raise InvalidInput(f"embeddings are (n, {self._networks.dimension}), not {embeddings.shape}")
-        small = self._draw(self._unit(embeddings), seeds, sampling, watch)
+        small = self._draw(self._unit(require_rows(embeddings, self._networks.dimension)), seeds, sampling, watch)
         if size.width == self._networks.decoder_px:
             return to_pixels(small)
         return to_pixels(self._enlarge(small, seeds, sampling, watch))
@@ -153,9 +150,7 @@ class StarterGenerator:
         return layout.unfold(cells, k)
 
     def _unit(self, rows: Float32) -> torch.Tensor:
-        """Give rows (n, d) of length 1 on the device. Raises InvalidInput for rows without a direction."""
-        if not np.isfinite(rows).all() or not (np.linalg.norm(rows, axis=1) > 0).all():
-            raise InvalidInput("embeddings to draw are finite and of a length above 0")
+        """Give rows (n, d) of length 1 on the device."""
         return torch.nn.functional.normalize(torch.from_numpy(rows).to(self._device), dim=-1)
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 from diffusers import DDPMScheduler, PriorTransformer, UNet2DConditionModel, UNet2DModel
@@ -27,7 +27,7 @@ from torch.nn import functional
 from phosphene.errors import InvalidInput, ModelError
 from phosphene.types import Float32
 from phosphene.unclip.base import Sampling
-from phosphene.unclip.components import load_component, load_scheduler
+from phosphene.unclip.components import Untyped, load_component, load_scheduler
 from phosphene.unclip.pixels import from_pixels, to_pixels
 
 __all__ = [  # all that a trainer needs
@@ -90,9 +90,9 @@ class StarterShape:
 class StarterNetworks:
     """The three networks and how they were told to fold their pictures."""
 
-    prior: Any  # PriorTransformer; diffusers publishes no types
-    decoder: Any  # UNet2DConditionModel
-    super_resolution: Any  # UNet2DModel
+    prior: Untyped  # PriorTransformer; diffusers publishes no types
+    decoder: Untyped  # UNet2DConditionModel
+    super_resolution: Untyped  # UNet2DModel
     decoder_fold: int
     super_resolution_fold: int
 
@@ -182,17 +182,17 @@ def read_config(folder: Path) -> StarterConfig:
         raise ModelError(f"{path} is no unCLIP configuration of ours: {where} {what['msg']}".strip()) from error
 
 
-def prior_schedule() -> Any:  # noqa: ANN401  # DDPMScheduler; diffusers publishes no types
+def prior_schedule() -> Untyped:
     """Noise of the prior, for training and sampling: cosine, 1000 steps, x0 predicted and clipped to -5..5."""
     return _schedule(PRIOR_CLIP)
 
 
-def picture_schedule() -> Any:  # noqa: ANN401  # the same
+def picture_schedule() -> Untyped:
     """Noise of decoder and super-resolution: cosine, 1000 steps, x0 predicted and clipped to -1..1."""
     return _schedule(1.0)
 
 
-def load_schedules(folder: Path) -> tuple[Any, Any, Any]:
+def load_schedules(folder: Path) -> tuple[Untyped, Untyped, Untyped]:
     """Read the schedules of prior, decoder and super-resolution. Raises ModelError."""
     prior, decoder, super_resolution = (load_scheduler(DDPMScheduler, folder / name) for name in _SCHEDULES)
     return prior, decoder, super_resolution
@@ -247,7 +247,7 @@ def enlarge(low: torch.Tensor, px: int) -> torch.Tensor:
     return large.clamp(-1, 1)
 
 
-def _schedule(clip: float) -> Any:  # noqa: ANN401  # DDPMScheduler
+def _schedule(clip: float) -> Untyped:
     return DDPMScheduler(
         num_train_timesteps=TRAIN_STEPS,
         beta_schedule="squaredcos_cap_v2",
@@ -259,7 +259,7 @@ def _schedule(clip: float) -> Any:  # noqa: ANN401  # DDPMScheduler
     )
 
 
-def _fresh_prior(shape: StarterShape) -> Any:  # noqa: ANN401  # PriorTransformer
+def _fresh_prior(shape: StarterShape) -> Untyped:
     # Four tokens: caption, time, noisy embedding, and the one whose output is the prediction.
     prior = PriorTransformer(
         num_attention_heads=shape.prior_heads,
@@ -274,7 +274,7 @@ def _fresh_prior(shape: StarterShape) -> Any:  # noqa: ANN401  # PriorTransforme
     return prior
 
 
-def _fresh_decoder(shape: StarterShape) -> Any:  # noqa: ANN401  # UNet2DConditionModel
+def _fresh_decoder(shape: StarterShape) -> Untyped:
     plain = len(shape.decoder_widths) - 1
     decoder = UNet2DConditionModel(
         sample_size=shape.decoder_px // shape.decoder_fold,
@@ -298,7 +298,7 @@ def _fresh_decoder(shape: StarterShape) -> Any:  # noqa: ANN401  # UNet2DConditi
     return decoder
 
 
-def _fresh_super_resolution(shape: StarterShape) -> Any:  # noqa: ANN401  # UNet2DModel
+def _fresh_super_resolution(shape: StarterShape) -> Untyped:
     channels = 3 * shape.super_resolution_fold**2
     levels = len(shape.super_resolution_widths)
     return UNet2DModel(

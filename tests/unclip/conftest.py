@@ -12,9 +12,9 @@ from phosphene.encoders import Encoder, load_encoder
 from phosphene.types import PixelSpec, RawEmbeddings, Sha256, Space
 from phosphene.unclip.base import Generator
 from phosphene.unclip.loading import load_generator
-from tests.unclip import starter_models
+from tests.unclip import published_models, starter_models
 
-LAYOUTS = ("starter",)
+LAYOUTS = ("starter", "karlo")
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,10 @@ def encoder() -> Encoder:
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> dict[str, Path]:
     base = tmp_path_factory.mktemp("generators")
-    return {"starter": starter_models.save(base / "starter", space=encoder.space.id)}
+    return {
+        "starter": starter_models.save(base / "starter", space=encoder.space.id),
+        "karlo": published_models.save_karlo(base / "karlo"),
+    }
 
 
 @pytest.fixture(scope="session", params=LAYOUTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def fresh(shape: StarterShape = SHAPE, *, seed: int = 0) -> StarterNetworks:
     return StarterNetworks.fresh(shape, mean=mean, std=std)
 
 
-def save(folder: Path, *, space: str, model: str = "starter") -> Path:
+def save(folder: Path, *, space: str, dimension: int = 256) -> Path:
     """Write a whole model."""
-    fresh().save(folder, space=space, model=model, sampling=SAMPLING)
+    fresh(replace(SHAPE, dimension=dimension)).save(folder, space=space, sampling=SAMPLING)
     return folder

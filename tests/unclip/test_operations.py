@@ -123,16 +123,19 @@ def test_nearest_looks_at_directions_and_not_at_lengths() -> None:
 def test_guidance_steps_and_negatives_each_change_the_outcome(generator: Generator) -> None:
     base = replace(generator.card.sampling, prior_guidance=2.0, decoder_guidance=2.0, candidates=1)
     plain = drawn(generator, Part(BUS), sampling=base)
-    changed: dict[str, int]
-    for changed in ({"prior_guidance": 1}, {"prior_guidance": 5}, {"prior_steps": base.prior_steps + 2}):
-        other = drawn(generator, Part(BUS), sampling=replace(base, **changed))
-        assert not np.allclose(plain.embeddings, other.embeddings, rtol=1e-3)
-    for name, value in (
-        ("decoder_guidance", 1.0),
-        ("decoder_guidance", 5.0),
-        ("decoder_steps", base.decoder_steps + 2),
+    for changed in (
+        replace(base, prior_guidance=1.0),
+        replace(base, prior_guidance=5.0),
+        replace(base, prior_steps=base.prior_steps + 2),
     ):
-        other = drawn(generator, Part(BUS), sampling=replace(base, **{name: value}))
+        other = drawn(generator, Part(BUS), sampling=changed)
+        assert not np.allclose(plain.embeddings, other.embeddings, rtol=1e-3)
+    for changed in (
+        replace(base, decoder_guidance=1.0),
+        replace(base, decoder_guidance=5.0),
+        replace(base, decoder_steps=base.decoder_steps + 2),
+    ):
+        other = drawn(generator, Part(BUS), sampling=changed)
         np.testing.assert_allclose(plain.embeddings, other.embeddings, rtol=1e-5)
         assert not np.array_equal(plain.pixels, other.pixels)
     negative = drawn(generator, Part(BUS), sampling=base, negative="green")
