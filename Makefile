@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help install demo test check format bench system-packages clean
+.PHONY: help install demo test check audit format bench system-packages clean
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
@@ -23,6 +23,9 @@ test: $(VENV)/.installed-dev system-packages  ## every test
 
 check: $(VENV)/.installed-dev  ## lint, format, types, import contracts, unused dependencies
 	@bash tools/check.sh $(BIN)
+
+audit: $(VENV)/.installed-dev  ## known vulnerabilities of the pinned dependencies; asks a public database
+	@$(BIN)/pip-audit --progress-spinner off --no-deps --disable-pip --requirement constraints.txt
 
 format: $(VENV)/.installed-dev  ## rewrite the code in the house format
 	$(BIN)/ruff check --fix --quiet .
