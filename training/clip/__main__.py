@@ -15,6 +15,7 @@ from training.clip.export import export_starter
 from training.clip.features import cache_features
 from training.clip.head import HeadSchedule, train_head
 from training.clip.image_tower import ImageSchedule, train_image_tower
+from training.clip.languages import LanguageSchedule, train_languages
 from training.clip.pictures import assemble_pictures
 from training.clip.teacher import ask_teacher
 from training.clip.text_tower import TextSchedule, train_text_tower
@@ -32,6 +33,7 @@ def steps(target: Path) -> dict[str, Step]:
         "teacher": ask_teacher,
         "text": lambda workspace: train_text_tower(workspace, TextSchedule()),
         "image": lambda workspace: train_image_tower(workspace, ImageSchedule()),
+        "languages": lambda workspace: train_languages(workspace, LanguageSchedule()),
         "features": cache_features,
         "head": lambda workspace: train_head(workspace, HeadSchedule()),
         "export": lambda workspace: export_starter(workspace.starter, target / "clip"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,14 +44,15 @@ class SharedBackbone(nn.Module):
 
     def __init__(self, model: open_clip.CLIP, workspace: Workspace, *, frozen_blocks: int) -> None:
         super().__init__()
-        self.trunk = model.visual.trunk.eval()
+        trunk = model.visual.trunk.eval()
         self.project = model.visual.head
         self.frozen_blocks = frozen_blocks
-        self.teacher = copy.deepcopy(self.trunk).requires_grad_(requires_grad=False).eval()
-        reference = build_reference(workspace)
-        self.teacher.load_state_dict(reference)
+        teacher = copy.deepcopy(trunk).requires_grad_(requires_grad=False).eval()
+        teacher.load_state_dict(build_reference(workspace))
+        self.trunk: Any = fold_batch_norms(trunk)  # timm's attributes are not typed
+        self.teacher: Any = fold_batch_norms(teacher)
         self.register_buffer("classes", functional.normalize(class_weights(workspace), dim=1), persistent=False)
-        for frozen in (self.trunk.conv_stem, self.trunk.bn1, *self.trunk.blocks[:frozen_blocks]):
+        for frozen in (trunk.conv_stem, trunk.bn1, *trunk.blocks[:frozen_blocks]):
             frozen.requires_grad_(requires_grad=False)
 
     def trainable(self) -> list[nn.Parameter]:
@@ -59,13 +60,16 @@ class SharedBackbone(nn.Module):
         return [parameter for parameter in self.trunk.parameters() if parameter.requires_grad]
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, 3, side, side) float32 -> student and teacher features, (n, FEATURES) float32 each."""
-        with torch.no_grad():
+        """(n, 3, side, side) float32 -> student and teacher features, (n, FEATURES) float32 each.
+
+        What is frozen runs in bfloat16; where gradients flow, float32 is faster on a CPU.
+        """
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             shared = self.trunk.bn1(self.trunk.conv_stem(pictures))
             for block in self.trunk.blocks[: self.frozen_blocks]:
                 shared = block(shared)
-            teacher = self._upper(self.teacher, shared)
-        return self._upper(self.trunk, shared), teacher
+            teacher = self._upper(self.teacher, shared).float()
+        return self._upper(self.trunk, shared.float()), teacher
 
     def forgetting(self, student: Tensor, teacher: Tensor) -> Tensor:
         """How far the ImageNet class scores have turned away from the teacher's: mean of 1 - cosine, 0..2."""
@@ -80,6 +84,42 @@ class SharedBackbone(nn.Module):
             shared = block(shared)
         top = cast("nn.Module", trunk.bn2)(cast("nn.Module", trunk.conv_head)(shared))
         return cast("Tensor", top.mean(dim=(2, 3)))
+
+
+class FoldedConvolution(nn.Module):
+    """A convolution and the batch norm of fixed statistics behind it, as one convolution that shares their weights.
+
+    A batch norm on its own costs as much as the convolution before it; folded, a step takes half the time.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.convolution, self.norm = convolution, norm
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """(n, channels in, h, w) -> (n, channels out, h', w') float32, before the activation."""
+        mean, variance = cast("Tensor", self.norm.running_mean), cast("Tensor", self.norm.running_var)
+        factor = self.norm.weight * torch.rsqrt(variance + self.norm.eps)
+        weight = self.convolution.weight * factor[:, None, None, None]
+        bias = self.norm.bias - mean * factor
+        own = self.convolution
+        return functional.conv2d(pictures, weight, bias, own.stride, own.padding, own.dilation, own.groups)
+
+
+def fold_batch_norms(trunk: nn.Module) -> nn.Module:
+    """Return a trunk that computes the same from the same parameters, with every batch norm folded."""
+    shared: dict[int, object] = {id(tensor): tensor for tensor in (*trunk.parameters(), *trunk.buffers())}
+    folded = copy.deepcopy(trunk, shared)
+    for parent in list(folded.modules()):
+        waiting: tuple[str, nn.Conv2d] | None = None
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Conv2d):
+                waiting = (name, child)
+            elif isinstance(child, nn.BatchNorm2d) and waiting is not None:
+                setattr(parent, waiting[0], FoldedConvolution(waiting[1], child))
+                setattr(parent, name, getattr(child, "act", nn.Identity()))
+                waiting = None
+    return folded
 
 
 def build_reference(workspace: Workspace) -> dict[str, Tensor]:

@@ -56,7 +56,7 @@ class DemoEntry:
         """What the catalogue shows and filters by; fields the author left empty are absent."""
         picture = self.picture
         fields: dict[str, object] = {
-            "title": _title(picture.label),
+            "title": shown_title(picture.label),
             "keywords": [keyword for keyword in picture.keywords if keyword not in _JUNK_KEYWORDS],
             "category": picture.categories[0],
             "licence": picture.licence,
@@ -90,15 +90,18 @@ def pack_demo(workspace: Workspace, target: Path = DEMO) -> None:
     """Write the tar; nothing in it depends on the time or the machine."""
     renderer = Renderer(workspace.root, max_side=MAX_SIDE)
     target.parent.mkdir(parents=True, exist_ok=True)
-    count = 0
+    packed: set[bytes] = set()
     with tarfile.open(target, "w", format=tarfile.USTAR_FORMAT) as tar:
         for entry in demo_entries(workspace):
-            _add(tar, f"{entry.name}.webp", _webp(_sharpest(entry.picture, renderer, workspace)))
+            data = _webp(_sharpest(entry.picture, renderer, workspace))
+            if data in packed:
+                continue
+            packed.add(data)
+            _add(tar, f"{entry.name}.webp", data)
             metadata = json.dumps(entry.metadata, ensure_ascii=False, indent=1)
             _add(tar, f"{entry.name}.json", metadata.encode("utf-8"))
-            count += 1
     target.chmod(0o644)
-    print(f"{count} pictures, {target.stat().st_size / 1e6:.1f} MB in {target.name}")
+    print(f"{len(packed)} pictures, {target.stat().st_size / 1e6:.1f} MB in {target.name}")
 
 
 def _sharpest(picture: Picture, renderer: Renderer, workspace: Workspace) -> Image.Image:
@@ -125,7 +128,7 @@ def _correlation(first: Image.Image, second: Image.Image) -> float:
     return float(np.corrcoef(grey, other)[0, 1])
 
 
-def _title(label: str) -> str:
+def shown_title(label: str) -> str:
     """Return the label without what is left of authors' names, with a capital."""
     title = " ".join(_AUTHORS_IN_TITLES.sub(" ", label).split()).strip(" -") or label
     return title[:1].upper() + title[1:]

@@ -68,7 +68,7 @@ def read_concepts(workspace: Workspace) -> dict[str, EmojiConcept]:
             continue
         name = entry["label"].lower()
         keywords = tuple(tag.lower() for tag in entry.get("tags", ()) if tag.lower() != name and len(tag) > 1)
-        code = _plain_code(entry["hexcode"])
+        code = plain_code(entry["hexcode"])
         group, subgroup = groups[entry["group"]], subgroups[entry["subgroup"]]
         concepts[code] = EmojiConcept(code, name, keywords, group, subgroup.replace("-", " "))
     return concepts
@@ -82,7 +82,7 @@ def training_emoji(workspace: Workspace) -> Iterator[Picture]:
         for code, document in _emoji_documents(folder, concepts).items():
             yield _emoji_picture(concepts[code], style, licence, document)
     for path in sorted((workspace.npm / "@lobehub/fluent-emoji-3d/assets").glob("*.webp")):
-        concept = concepts.get(_plain_code(path.stem))
+        concept = concepts.get(plain_code(path.stem))
         if concept is not None:
             yield _emoji_picture(concept, "fluent-emoji-3d", "MIT", str(path.relative_to(workspace.root)))
 
@@ -93,7 +93,7 @@ def openmoji(workspace: Workspace) -> Iterator[Picture]:
     folder = workspace.npm / "openmoji"
     for entry in _read_json(folder / "data" / "openmoji.json"):
         path = folder / "color" / "svg" / f"{entry['hexcode']}.svg"
-        concept = concepts.get(_plain_code(entry["hexcode"]))
+        concept = concepts.get(plain_code(entry["hexcode"]))
         if entry["skintone"] or concept is None or not path.exists():
             continue
         yield _emoji_picture(concept, "openmoji", "CC-BY-SA-4.0", str(path.relative_to(workspace.root)))
@@ -142,7 +142,7 @@ def _emoji_documents(folder: Path, concepts: dict[str, EmojiConcept]) -> dict[st
     names: dict[str, str] = {}
     if code_table.exists() and (codes := _read_json(code_table)):
         for code, name in codes.items():
-            names.setdefault(_plain_code(code), name)
+            names.setdefault(plain_code(code), name)
     else:
         by_name = {_slug(concept.name): code for code, concept in concepts.items()}
         by_name |= {_slug(concept.name).replace("-", ""): code for code, concept in concepts.items()}
@@ -168,7 +168,8 @@ def _svg_document(icons: dict[str, Any], name: str) -> str:
     return _SVG.format(width=width, height=height, left=left, top=top, body=body)
 
 
-def _plain_code(code: str) -> str:
+def plain_code(code: str) -> str:
+    """Return an emoji's code in lower-case hex, without leading zeros and variation selectors."""
     return "-".join(part.lstrip("0") or "0" for part in code.lower().split("-") if part != "fe0f")
 
 

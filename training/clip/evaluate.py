@@ -17,12 +17,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from training.clip.demo import shown_title
 from training.clip.golden import report_golden
 from training.clip.picture import read_pictures
 from training.clip.render import Renderer, on_white
 from training.clip.scores import Retrieval, score_retrieval
 from training.clip.starter import BATCH, Starter
-from training.clip.wordnet import read_synsets
+from training.clip.wordnet import english_lemmas
 from training.clip.workspace import STARTER, Workspace
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Evaluation:
         demo = self.gallery([picture for picture in self.pictures if picture.split == "demo"])
         held_out = demo.take(held_out_rows(demo.pictures, seed=0))
         others = [demo.take(held_out_rows(demo.pictures, seed=seed)) for seed in (1, 2)]
+        english = english_lemmas(self.workspace.wordnet)
         return {
             "openmoji_by_name": self.by_name(openmoji, flags=False).report(),
             "openmoji_by_name_with_flags": self.by_name(openmoji, flags=True).report(),
@@ -71,7 +73,7 @@ class Evaluation:
             "clipart_by_title_other_samples": [self.by_title(gallery).report() for gallery in others],
             "clipart_by_keyword": self.by_keyword(held_out).report(),
             "clipart_by_keyword_other_samples": [self.by_keyword(gallery).report() for gallery in others],
-            "clipart_by_english_title": self.by_title(held_out, vocabulary=english_words(self.workspace)).report(),
+            "clipart_by_english_title": self.by_title(held_out, vocabulary=english).report(),
             "demo_by_title": self.by_title(demo).report(),
             "openmoji_to_noto": same_concept(openmoji, noto).report(),
             "photographs": self.photographs(),
@@ -108,8 +110,11 @@ class Evaluation:
         return score_retrieval(queries @ gallery.embeddings.T, relevant)
 
     def by_title(self, gallery: Gallery, *, vocabulary: set[str] | None = None) -> Retrieval:
-        """Each title that at most MAX_TITLE_USES pictures share must find one; all its words in `vocabulary`."""
-        titles = [picture.label for picture in gallery.pictures]
+        """Each title that at most MAX_TITLE_USES pictures share must find one; all its words in `vocabulary`.
+
+        Titles are those that the catalogue shows.
+        """
+        titles = [shown_title(picture.label).lower() for picture in gallery.pictures]
         uses = Counter(titles)
         asked = [title for title in titles if uses[title] <= MAX_TITLE_USES and re.search("[a-z]", title)]
         if vocabulary is not None:
@@ -187,15 +192,6 @@ def held_out_rows(pictures: Sequence[Picture], *, seed: int) -> list[int]:
             break
         rows += [row for row, picture in enumerate(pictures) if picture.group == group]
     return sorted(rows)
-
-
-def english_words(workspace: Workspace) -> set[str]:
-    """Return the single words of WordNet, their plurals, and a few that it leaves out."""
-    words = {"a", "an", "and", "of", "on", "the", "with", "in", "to", "for", "by"}
-    for part_of_speech in ("noun", "adj", "verb"):
-        for synset in read_synsets(workspace.wordnet, part_of_speech):
-            words.update(word for lemma in synset.lemmas for word in lemma.lower().split())
-    return words | {f"{word}s" for word in words}
 
 
 def same_concept(queries: Gallery, gallery: Gallery) -> Retrieval:

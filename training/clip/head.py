@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -97,7 +97,7 @@ def train_head(workspace: Workspace, schedule: HeadSchedule) -> None:
         return
     cache = FeatureCache.load(workspace.features)
     pictures = [picture for picture in read_pictures(workspace.pictures) if picture.split == "train"]
-    model = start_model(workspace)
+    model = start_model(workspace, workspace.multilingual_text_tower)
     photo_rows, bank = training_bank(model, pictures, workspace)
     factors = np.array([schedule.clipart_factor if picture.style == CLIPART else 1.0 for picture in pictures])
     shares = np.array(sampling_weights(pictures)) * factors
@@ -110,6 +110,7 @@ def train_head(workspace: Workspace, schedule: HeadSchedule) -> None:
         schedule=schedule,
     )
     state = {name: tensor for name, tensor in blended_state(workspace).items() if not name.startswith("visual.head")}
+    state |= load_file(workspace.multilingual_text_tower)
     state |= projection.open_clip_state()
     state["logit_scale"] = torch.tensor(math.log(schedule.logit_scale))
     build_model(projection="mlp").load_state_dict(state)

@@ -17,6 +17,7 @@ from training.clip.augment import Augmenter
 from training.clip.backbone import SharedBackbone, load_backbone
 from training.clip.bank import TextBank, build_bank
 from training.clip.checkpoint import load_checkpoint, save_checkpoint
+from training.clip.clipart import STYLE as CLIPART
 from training.clip.imagenet import class_weights, read_photo_classes
 from training.clip.model import build_model
 from training.clip.photos import PhotoMemory
@@ -42,6 +43,7 @@ class Stage:
     memory_weight: float  # how much it costs to forget ImageNet
     first_rate: float  # learning rates as shares of the peak, on a cosine from the first
     last_rate: float  # to the last
+    clipart_factor: float = 1.0  # how much more often clip art is drawn than its weight says
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class ImageSchedule:
         Stage(80, 1_250, memory_weight=0.5, first_rate=1.0, last_rate=0.24),
         Stage(128, 350, memory_weight=1.0, first_rate=0.24, last_rate=0.05),
         Stage(128, 500, memory_weight=1.0, first_rate=0.5, last_rate=0.01),
+        Stage(128, 3_000, memory_weight=1.0, first_rate=0.6, last_rate=0.01, clipart_factor=2.0),
     )
     head_steps: int = 120  # of the first stage: the projection alone
     batch: int = 64
@@ -143,12 +146,13 @@ class Trainer:
 
     def __init__(self, workspace: Workspace, schedule: ImageSchedule) -> None:
         self.workspace, self.schedule = workspace, schedule
-        self.model = start_model(workspace)
+        self.model = start_model(workspace, workspace.text_tower)
         pictures = read_pictures(workspace.pictures)
         self.rows = np.array([row for row, picture in enumerate(pictures) if picture.split == "train"])
         trained = [pictures[row] for row in self.rows]
         self.pixels = np.load(workspace.pixels, mmap_mode="r")
-        self.shares = _shares(trained)
+        self.weights = np.array(sampling_weights(trained))
+        self.is_clipart = np.array([picture.style == CLIPART for picture in trained])
         self.mirrored = torch.tensor([may_be_mirrored(picture) for picture in trained])
         self.photo_rows, self.bank = training_bank(self.model, trained, workspace)
         self.backbone = SharedBackbone(self.model, workspace, frozen_blocks=schedule.frozen_blocks)
@@ -197,7 +201,8 @@ class Trainer:
 
     def _loss(self, *, head_only: bool) -> Tensor:
         schedule, stage = self.schedule, self.schedule.stage(self.step)
-        items = self.chance.choice(len(self.rows), schedule.batch, replace=False, p=self.shares)
+        shares = self.weights * np.where(self.is_clipart, stage.clipart_factor, 1.0)
+        items = self.chance.choice(len(self.rows), schedule.batch, replace=False, p=shares / shares.sum())
         tiles = torch.from_numpy(self.pixels[self.rows[items]]).permute(0, 3, 1, 2)
         views = self.augment(tiles, side=stage.side, mirrored=self.mirrored[torch.from_numpy(items)])
         views = views.contiguous(memory_format=torch.channels_last)
@@ -256,12 +261,11 @@ class Trainer:
         return {**self._trained_weights(), **averages}
 
 
-def start_model(workspace: Workspace) -> open_clip.CLIP:
-    """Join the trained text tower, frozen, and the packaged backbone under a fresh projection."""
+def start_model(workspace: Workspace, text_tower: Path) -> open_clip.CLIP:
+    """Join a trained text tower, frozen, and the packaged backbone under a fresh projection."""
     model = build_model()
     load_backbone(model, workspace)
-    text = {name: tensor for name, tensor in load_file(workspace.text_tower).items() if not name.startswith("visual")}
-    model.load_state_dict(text, strict=False)
+    model.load_state_dict(load_file(text_tower), strict=False)
     for name, weight in model.named_parameters():
         weight.requires_grad_(name.startswith("visual"))
     model.visual.to(memory_format=torch.channels_last)
@@ -276,12 +280,6 @@ def training_bank(
     photo_classes = [photo_class.weighted_texts for photo_class in read_photo_classes(workspace)]
     bank = build_bank(model, [*items, *photo_classes])
     return np.arange(len(items), len(items) + len(photo_classes)), bank
-
-
-def _shares(pictures: list[Picture]) -> NDArray[np.float64]:
-    weights = np.array(sampling_weights(pictures))
-    shares: NDArray[np.float64] = weights / weights.sum()
-    return shares
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

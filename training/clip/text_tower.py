@@ -19,6 +19,9 @@ from training.clip.model import build_model, embed_all_tokens, embed_tokens, tok
 from training.clip.workers import average_gradients, is_first, run_workers
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import open_clip
     from numpy.typing import NDArray
 
     from training.clip.workspace import Workspace
@@ -42,20 +45,44 @@ def train_text_tower(workspace: Workspace, schedule: TextSchedule) -> None:
     """Write `workspace.text_tower`."""
     if workspace.text_tower.exists():
         return
-    run_workers(_train, workspace, schedule)
+    run_workers(_train_english, workspace, schedule)
 
 
-def _train(workspace: Workspace, schedule: TextSchedule) -> None:
+def _train_english(workspace: Workspace, schedule: TextSchedule) -> None:
     torch.manual_seed(schedule.seed)
     texts = workspace.corpus.read_text(encoding="utf-8").splitlines()
-    tokens = tokenize(texts)
     teacher = np.load(workspace.teacher)
-    targets = torch.from_numpy(teacher["texts"].astype(np.float32))
+    weights = np.ones(len(texts))
+    weights[: len(own_texts(workspace))] = schedule.own_text_weight
+    lessons = Lessons(tokenize(texts), torch.from_numpy(teacher["texts"].astype(np.float32)), weights)
+    model = build_text_model()
+    # Unit rows times 0.5 have a deviation near 0.03, open_clip's usual start.
+    model.token_embedding.weight.data.copy_(torch.from_numpy(teacher["tokens"].astype(np.float32)) * 0.5)
+    distil(model, lessons, schedule, checkpoint=workspace.root / "text_tower.checkpoint.safetensors")
+    if is_first():
+        save_file(model.state_dict(), workspace.text_tower)
+    distributed.barrier()
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Texts as tokens (n, CONTEXT_LENGTH), their unit targets (n, d) float32, and how often each is drawn, (n,)."""
+
+    tokens: Tensor
+    targets: Tensor
+    weights: NDArray[np.float64]
+
+
+def build_text_model() -> open_clip.CLIP:
+    """Return a fresh text tower without a picture's."""
     model = build_model()
     model.visual = Identity()
     model.logit_scale.requires_grad_(requires_grad=False)
-    # Unit rows times 0.5 have a deviation near 0.03, open_clip's usual start.
-    model.token_embedding.weight.data.copy_(torch.from_numpy(teacher["tokens"].astype(np.float32)) * 0.5)
+    return model
+
+
+def distil(model: open_clip.CLIP, lessons: Lessons, schedule: TextSchedule, *, checkpoint: Path) -> None:
+    """Train the text tower on its lessons, in two workers; goes on from the checkpoint."""
     token_table = [model.token_embedding.weight]
     others = [weight for name, weight in model.named_parameters() if weight.requires_grad and "token_emb" not in name]
     optimizer = torch.optim.AdamW(
@@ -66,27 +93,24 @@ def _train(workspace: Workspace, schedule: TextSchedule) -> None:
         betas=(0.9, 0.98),
     )
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    checkpoint = workspace.root / "text_tower.checkpoint.safetensors"
     first = load_checkpoint(checkpoint, weights=trained, optimizer=optimizer)
     rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(first + step, schedule))
-    validation, batches = _batches(tokens, own=len(own_texts(workspace)), first=first, schedule=schedule)
+    validation, batches = _batches(lessons, first=first, schedule=schedule)
     started = time.monotonic()
     for step in range(first, schedule.steps):
         rows = torch.from_numpy(next(batches))
-        loss = distillation_loss(_embed(model, tokens[rows]), targets[rows])
+        loss = distillation_loss(_embed(model, lessons.tokens[rows]), lessons.targets[rows])
         loss.backward()  # type: ignore[no-untyped-call]
         average_gradients([*token_table, *others], max_norm=1.0)
         optimizer.step()
         optimizer.zero_grad()
         rates.step()
         if is_first() and (step % 100 == 0 or step == schedule.steps - 1):
-            cosine = (embed_all_tokens(model, tokens[validation]) * targets[validation]).sum(dim=1).mean()
+            seen = embed_all_tokens(model, lessons.tokens[validation])
+            cosine = (seen * lessons.targets[validation]).sum(dim=1).mean()
             pace = (step + 1 - first) / (time.monotonic() - started)
             print(f"text step {step} loss {loss:.3f} validation cosine {cosine:.3f}, {pace:.2f} steps/s", flush=True)
             save_checkpoint(checkpoint, step=step + 1, weights=trained, optimizer=optimizer)
-    if is_first():
-        save_file(model.state_dict(), workspace.text_tower)
-    distributed.barrier()
 
 
 def distillation_loss(embeddings: Tensor, targets: Tensor) -> Tensor:
@@ -107,14 +131,14 @@ def _rate(step: int, schedule: TextSchedule) -> float:
     return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / schedule.steps)))
 
 
-def _batches(tokens: Tensor, *, own: int, first: int, schedule: TextSchedule) -> tuple[Tensor, TextBatches]:
+def _batches(lessons: Lessons, *, first: int, schedule: TextSchedule) -> tuple[Tensor, TextBatches]:
     """Rows held out for validation, and this worker's endless batches of rows."""
-    order = np.random.default_rng(schedule.seed).permutation(len(tokens))
+    order = np.random.default_rng(schedule.seed).permutation(len(lessons.tokens))
     validation, training = order[: schedule.validation_texts], order[schedule.validation_texts :]
-    weights = np.where(training < own, schedule.own_text_weight, 1.0)
-    lengths = (tokens != 0).sum(dim=1).numpy()
+    lengths = (lessons.tokens != 0).sum(dim=1).numpy()
     seed = schedule.seed + 100 + 2 * first + distributed.get_rank()
-    return torch.from_numpy(validation), TextBatches(training, weights, lengths, schedule.batch, seed)
+    batches = TextBatches(training, lessons.weights[training], lengths, schedule.batch, seed)
+    return torch.from_numpy(validation), batches
 
 
 class TextBatches:

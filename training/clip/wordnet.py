@@ -37,6 +37,16 @@ def read_synsets(folder: Path, part_of_speech: str) -> Iterator[Synset]:
                 yield _parse(line)
 
 
+def english_lemmas(folder: Path) -> set[str]:
+    """Every word and phrase that WordNet knows, the words of its phrases, and regular plurals."""
+    words = {"a", "an", "and", "of", "on", "the", "with", "in", "to", "for", "by", "from", "without"}
+    for part_of_speech in ("noun", "adj", "adv", "verb"):
+        for synset in read_synsets(folder, part_of_speech):
+            for lemma in synset.lemmas:
+                words |= {lemma.lower(), *lemma.lower().split()}
+    return words | {f"{word}s" for word in words}
+
+
 def _parse(line: str) -> Synset:
     data, _, definition = line.partition("|")
     fields = data.split()

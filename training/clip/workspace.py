@@ -67,6 +67,11 @@ class Workspace:
         return self.root / "text_tower.safetensors"
 
     @property
+    def multilingual_text_tower(self) -> Path:
+        """State of the text tower after it learned words of other languages."""
+        return self.root / "text_tower.languages.safetensors"
+
+    @property
     def image_tower(self) -> Path:
         """State of the trained image tower."""
         return self.root / "image_tower.safetensors"
