@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,11 @@ def load_scheduler(kind: Untyped, folder: Path, **overrides: object) -> Untyped:
         raise ModelError(
             f"{folder / SCHEDULER_CONFIG} can't be used as {kind.__name__}: {first_line(error)}"
         ) from error
+
+
+def keep_prompts_out_of_logs() -> None:
+    """Silence warnings of diffusers' pipelines: they quote what is cut off a long prompt."""
+    logging.getLogger("diffusers.pipelines").setLevel(logging.ERROR)
 
 
 def load_tokenizer(folder: Path) -> Untyped:

@@ -10,16 +10,23 @@ from phosphene.unclip.components import MODEL_INDEX, find_folder, first_line, re
 
 STARTER = "starter"
 STARTER_FOLDER = Path(__file__).parents[1] / "starter" / "unclip"
-KARLO = ("UnCLIPPipeline",)  # as model_index.json names them
+KARLO = "kakaobrain/karlo-v1-alpha"
+KANDINSKY_PRIOR = "kandinsky-community/kandinsky-2-2-prior"
 _STARTER_CONFIG = "unclip.json"
 
 
 def load_generator(
-    model: str, *, encoder: TextEncoder | None = None, device: str = "auto", cache_dir: Path | None = None
+    model: str,
+    *,
+    prior: str | None = None,
+    encoder: TextEncoder | None = None,
+    device: str = "auto",
+    cache_dir: Path | None = None,
 ) -> Generator:
     """Load a generator by name: `starter`, a folder, or a repository of the Hugging Face hub that is cached here.
 
-    `encoder` is the encoder of the starter's CLIP space; published models bring a text encoder of their own.
+    `encoder` is the encoder of the starter's CLIP space; published models bring a text encoder of their own. `prior` is
+    the folder or repository of the prior where it is published apart from the decoder; None: the usual one.
 
     Raises ModelNotFound, ModelError, UnsafeWeights, SpaceMismatch (the encoder is of another space), and
     InvalidSettings for a device that is not there.
@@ -32,15 +39,26 @@ def load_generator(
         from phosphene.unclip.starter import StarterGenerator
 
         return StarterGenerator(folder, encoder=encoder, device=chosen)
-    pipeline = _pipeline_of(folder)
-    if pipeline in KARLO:
-        from phosphene.unclip.karlo import KarloGenerator
+    match _pipeline_of(folder):
+        case "UnCLIPPipeline":
+            from phosphene.unclip.karlo import KarloGenerator
 
-        return KarloGenerator(folder, device=chosen)
-    raise ModelError(
-        f"{folder} is a {pipeline} ({MODEL_INDEX}), which can't be run here; "
-        f"{', '.join(KARLO)} and the starter's layout can"
-    )
+            return KarloGenerator(folder, device=chosen)
+        case "KandinskyV22Pipeline":
+            from phosphene.unclip.kandinsky import KandinskyGenerator
+
+            prior_folder = find_folder(prior or KANDINSKY_PRIOR, cache_dir=cache_dir)
+            return KandinskyGenerator(folder, prior_folder=prior_folder, device=chosen)
+        case "StableUnCLIPImg2ImgPipeline":
+            from phosphene.unclip.stable_unclip import StableUnclipGenerator
+
+            prior_folder = find_folder(prior or KARLO, cache_dir=cache_dir)
+            return StableUnclipGenerator(folder, prior_folder=prior_folder, device=chosen)
+        case other:
+            raise ModelError(
+                f"{folder} is a {other} ({MODEL_INDEX}); what can be run here is UnCLIPPipeline, KandinskyV22Pipeline, "
+                "StableUnCLIPImg2ImgPipeline and the starter's layout"
+            )
 
 
 def _starter_folder() -> Path:

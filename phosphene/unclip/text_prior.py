@@ -42,6 +42,24 @@ class Captions:
         )
 
 
+@torch.inference_mode()
+def encode_texts(texts: Sequence[str], *, tokenizer: Untyped, text_encoder: Untyped) -> Captions:
+    """Encode texts with a CLIPTextModelWithProjection; equal texts once. What is longer than its context is cut."""
+    distinct = list(dict.fromkeys(texts))
+    tokens = tokenizer(
+        distinct, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+    )
+    device = text_encoder.device
+    encoded = text_encoder(tokens.input_ids.to(device))  # padding counts: the models were trained so
+    at = torch.tensor([distinct.index(text) for text in texts], device=device)
+    return Captions(encoded.text_embeds[at], encoded.last_hidden_state[at], tokens.attention_mask.bool().to(device)[at])
+
+
+def usual_norm(mean: torch.Tensor, std: torch.Tensor) -> float:
+    """Give the root mean square length of vectors whose elements have these means and deviations."""
+    return float((mean.float().square() + std.float().square()).sum().sqrt())
+
+
 class TextPrior:
     """Caption -> raw image embedding."""
 
@@ -73,26 +91,12 @@ class TextPrior:
 
     @property
     def norm(self) -> float:
-        """How long raw image embeddings are: the root mean square that mean and deviation of the prior's space give."""
-        prior = self._prior
-        return float((prior.clip_mean.float().square() + prior.clip_std.float().square()).sum().sqrt())
+        """How long raw image embeddings are."""
+        return usual_norm(self._prior.clip_mean, self._prior.clip_std)
 
-    @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> Captions:
-        """Encode texts; what is longer than the encoder's context is cut. Equal texts are encoded once."""
-        distinct = list(dict.fromkeys(texts))
-        tokens = self._tokenizer(
-            distinct,
-            padding="max_length",
-            max_length=self._tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        device = self._text_encoder.device
-        encoded = self._text_encoder(tokens.input_ids.to(device))  # padding counts: the models were trained so
-        at = torch.tensor([distinct.index(text) for text in texts], device=device)
-        mask = tokens.attention_mask.bool().to(device)
-        return Captions(encoded.text_embeds[at], encoded.last_hidden_state[at], mask[at])
+        """Encode texts; what is longer than the encoder's context is cut."""
+        return encode_texts(texts, tokenizer=self._tokenizer, text_encoder=self._text_encoder)
 
     def embed(self, texts: Sequence[str]) -> Float32:
         """Embed texts: (n, d) raw."""

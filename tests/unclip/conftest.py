@@ -14,7 +14,8 @@ from phosphene.unclip.base import Generator
 from phosphene.unclip.loading import load_generator
 from tests.unclip import published_models, starter_models
 
-LAYOUTS = ("starter", "karlo")
+LAYOUTS = ("starter", "karlo", "kandinsky", "stable")
+PRIORS = {"kandinsky": "kandinsky_prior", "stable": "karlo"}
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +29,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory, encoder: Encoder) -> dict[
     return {
         "starter": starter_models.save(base / "starter", space=encoder.space.id),
         "karlo": published_models.save_karlo(base / "karlo"),
+        "kandinsky": published_models.save_kandinsky_decoder(base / "kandinsky"),
+        "kandinsky_prior": published_models.save_kandinsky_prior(base / "kandinsky_prior"),
+        "stable": published_models.save_stable_unclip(base / "stable"),
     }
 
 
@@ -39,7 +43,12 @@ def layout(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def load(folders: dict[str, Path], encoder: Encoder) -> Callable[[str], Generator]:
     """Load a generator anew, from its folder."""
-    return lambda layout: load_generator(str(folders[layout]), encoder=encoder, device="cpu")
+
+    def load_layout(layout: str) -> Generator:
+        prior = str(folders[PRIORS[layout]]) if layout in PRIORS else None
+        return load_generator(str(folders[layout]), prior=prior, encoder=encoder, device="cpu")
+
+    return load_layout
 
 
 @pytest.fixture(scope="session")

@@ -197,6 +197,28 @@ def test_a_cached_model_needs_no_network(
     assert generator.embed_texts(["a"]).shape == (1, 32)
 
 
+@pytest.mark.parametrize(
+    ("layout", "part"),
+    [("kandinsky", "unet"), ("kandinsky", "movq"), ("stable", "vae"), ("stable", "image_normalizer")],
+)
+def test_pickles_and_missing_parts_of_pipelines_are_refused(
+    folders: dict[str, Path], tmp_path: Path, layout: str, part: str
+) -> None:
+    prior = folders["kandinsky_prior" if layout == "kandinsky" else "karlo"]
+    copy = Path(shutil.copytree(folders[layout], tmp_path / layout))
+    path = copy / part / "diffusion_pytorch_model.safetensors"
+    path.rename(path.with_suffix(".bin"))
+    assert part in refusal(copy, UnsafeWeights, prior=str(prior))
+    shutil.rmtree(copy / part)
+    assert str(copy / part) in refusal(copy, ModelError, prior=str(prior))
+
+
+def test_a_prior_that_is_not_cached_is_asked_for(folders: dict[str, Path], tmp_path: Path) -> None:
+    usual = {"kandinsky": "kandinsky-community/kandinsky-2-2-prior", "stable": "kakaobrain/karlo-v1-alpha"}
+    for layout, prior in usual.items():
+        assert f"hf download {prior}" in refusal(folders[layout], ModelNotFound, cache_dir=tmp_path)
+
+
 def test_a_device_that_is_not_there_is_refused(folders: dict[str, Path]) -> None:
     for device in ("cuda:77", "abacus"):
         assert device in refusal(folders["karlo"], InvalidSettings, device=device)

@@ -18,12 +18,21 @@ BUS = "a red bus in the street"
 CAT = "a cat on a boat"
 
 
+def quick(generator: Generator) -> Sampling:
+    """Few steps, with the guidance that the generator likes."""
+    return replace(generator.card.sampling, prior_steps=4, decoder_steps=3, super_resolution_steps=2)
+
+
+def asked(generator: Generator, *parts: Part, **options: object) -> Request:
+    return Request(parts, **{"sampling": quick(generator), **options})  # type: ignore[arg-type]  # options of Request
+
+
 def drawn(generator: Generator, *parts: Part, **options: object) -> Imagined:
-    return imagine(Request(parts, **options), generator=generator)  # type: ignore[arg-type]  # options of Request
+    return imagine(asked(generator, *parts, **options), generator=generator)
 
 
 def composed(generator: Generator, *parts: Part, **options: object) -> RawRows:
-    return compose(Request(parts, **options), generator=generator)  # type: ignore[arg-type]  # the same
+    return compose(asked(generator, *parts, **options), generator=generator)
 
 
 def norms(rows: Float32) -> Float32:
@@ -40,6 +49,14 @@ def test_a_caption_becomes_pictures(generator: Generator) -> None:
     assert made.seeds == (7, 8)
     assert made.pixels.std() > 1
     assert not np.array_equal(made.pixels[0], made.pixels[1])
+
+
+def test_what_is_left_open_is_as_the_generator_likes_it(generator: Generator) -> None:
+    seen: list[Progress] = []
+    watch = Watch(on_step=seen.append, cancelled=lambda: len(seen) == 1)
+    with pytest.raises(Cancelled):
+        imagine(Request((Part(BUS),)), generator=generator, watch=watch)
+    assert seen[0].of == generator.card.sampling.prior_steps
 
 
 def test_the_same_request_gives_the_same_pixels_even_from_a_fresh_start(
@@ -100,7 +117,7 @@ def test_an_edit_turns_the_embedding_by_the_text_diff(generator: Generator, pict
 
 
 def test_of_the_priors_candidates_the_one_nearest_to_the_caption_is_kept(generator: Generator) -> None:
-    sampling = replace(generator.card.sampling, candidates=5)
+    sampling = replace(quick(generator), candidates=5)
     kept = composed(generator, Part(BUS), sampling=sampling, seed=21)[0]
     candidates = generator.predict(
         [BUS] * 5,
@@ -121,7 +138,7 @@ def test_nearest_looks_at_directions_and_not_at_lengths() -> None:
 
 
 def test_guidance_steps_and_negatives_each_change_the_outcome(generator: Generator) -> None:
-    base = replace(generator.card.sampling, prior_guidance=2.0, decoder_guidance=2.0, candidates=1)
+    base = replace(quick(generator), prior_guidance=2.0, decoder_guidance=2.0, candidates=1)
     plain = drawn(generator, Part(BUS), sampling=base)
     for changed in (
         replace(base, prior_guidance=1.0),
@@ -143,7 +160,7 @@ def test_guidance_steps_and_negatives_each_change_the_outcome(generator: Generat
 
 
 def test_a_negative_without_effect_is_refused(generator: Generator, pictures: list[RawEmbeddings]) -> None:
-    unguided = replace(generator.card.sampling, prior_guidance=1.0, decoder_guidance=1.0)
+    unguided = replace(quick(generator), prior_guidance=1.0, decoder_guidance=1.0)
     with pytest.raises(InvalidQuery, match="negative prompt has no effect"):
         drawn(generator, Part(BUS), negative="green", sampling=unguided)
     if generator.card.decoder_reads_negative:
@@ -155,16 +172,18 @@ def test_a_negative_without_effect_is_refused(generator: Generator, pictures: li
 
 
 def stages(generator: Generator) -> list[tuple[str, int]]:
-    sampling = generator.card.sampling
+    sampling = quick(generator)
     found = [("prior", sampling.prior_steps), ("decoder", sampling.decoder_steps)]
     if generator.card.layout in {"starter", "karlo"}:
         found.append(("super_resolution", sampling.super_resolution_steps))
+    if generator.card.layout == "stable-unclip":
+        found[1] = ("decoder", sampling.decoder_steps + 1)  # PNDM takes one more than it is asked for
     return found
 
 
 def test_every_step_is_told(generator: Generator) -> None:
     seen: list[Progress] = []
-    imagine(Request((Part(BUS),)), generator=generator, watch=Watch(on_step=seen.append))
+    imagine(asked(generator, Part(BUS)), generator=generator, watch=Watch(on_step=seen.append))
     expected = [(stage, step, of) for stage, of in stages(generator) for step in range(1, of + 1)]
     assert [(each.stage, each.step, each.of) for each in seen] == expected
     assert all(each.preview is None for each in seen)
@@ -173,7 +192,7 @@ def test_every_step_is_told(generator: Generator) -> None:
 def test_previews_are_small_pictures_of_all_images(generator: Generator) -> None:
     seen: list[Progress] = []
     watch = Watch(on_step=seen.append, preview_px=8)
-    made = imagine(Request((Part(BUS),), images=2), generator=generator, watch=watch)
+    made = imagine(asked(generator, Part(BUS), images=2), generator=generator, watch=watch)
     shown = [each.preview for each in seen if each.preview is not None]
     if generator.card.layout in {"starter", "karlo"}:
         assert len(shown) == sum(of for stage, of in stages(generator) if stage != "prior")
@@ -193,7 +212,7 @@ def test_cancelling_stops_at_the_next_step(generator: Generator, at: str) -> Non
     }
     watch = Watch(on_step=seen.append, cancelled=lambda: len(seen) >= stop[at])
     with pytest.raises(Cancelled):
-        imagine(Request((Part(BUS),)), generator=generator, watch=watch)
+        imagine(asked(generator, Part(BUS)), generator=generator, watch=watch)
     assert len(seen) == stop[at]
     assert drawn(generator, Part(BUS)).pixels.shape[0] == 1  # and the generator is as good as before
 
@@ -203,7 +222,7 @@ def test_what_watching_raises_is_handed_on(generator: Generator) -> None:
         raise KeyError("of the caller's own")
 
     with pytest.raises(KeyError, match="own"):
-        imagine(Request((Part(BUS),)), generator=generator, watch=Watch(on_step=fail))
+        imagine(asked(generator, Part(BUS)), generator=generator, watch=Watch(on_step=fail))
 
 
 def test_the_sizes_of_the_card_are_drawn_and_others_refused(
