@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +12,7 @@ from training.clip.download import download
 from training.clip.pictures import assemble_pictures
 from training.clip.workers import WORKERS
 from training.clip.workspace import Workspace
+from training.unclip.arguments import arguments_parser, workspace_of
 from training.unclip.embeddings import CLIP_MODEL, embed_training_set
 from training.unclip.export import export_networks
 from training.unclip.recipe import FULL, PILOT, Recipe
@@ -32,25 +32,9 @@ def steps(workspace: UnclipWorkspace, recipe: Recipe, *, target: Path, workers: 
     }
 
 
-def arguments_parser() -> argparse.ArgumentParser:
-    """Parse what training and evaluation are told alike."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path("training-data"), help="work folder of the CLIP recipe")
-    parser.add_argument("--work", type=Path, help="where this recipe keeps what it makes; DATA/unclip if not given")
-    parser.add_argument("--pilot", action="store_true", help="a few steps on few pictures, to see that all works")
-    return parser
-
-
-def workspace_of(arguments: argparse.Namespace, *, space: str) -> UnclipWorkspace:
-    """Give the folders that the arguments name."""
-    data = arguments.data.resolve()
-    base = arguments.work.resolve() if arguments.work else data / "unclip"
-    return UnclipWorkspace(Workspace(data), base / "pilot" if arguments.pilot else base, space)
-
-
 def main() -> None:
     """Run all steps, or those that are named."""
-    parser = arguments_parser()
+    parser = arguments_parser(__doc__)
     parser.add_argument("--target", type=Path, default=TARGET, help="where the weights are written")
     parser.add_argument("--workers", type=int, choices=(1, WORKERS), default=WORKERS, help="processes of one thread")
     parser.add_argument("steps", nargs="*", help="only these steps; all if none is named")
