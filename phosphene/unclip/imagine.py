@@ -131,7 +131,7 @@ def compose(request: Request, *, generator: Generator, watch: Watch | None = Non
         before, after = (direction(row) for row in generator.embed_texts([request.edit.before, request.edit.after]))
         theta = request.edit.theta
         composed = [
-            (_scaled(text_diff(direction(row), before=before, after=after, theta=theta), float(np.linalg.norm(row))))
+            _scaled(text_diff(direction(row), before=before, after=after, theta=theta), float(np.linalg.norm(row)))
             for row in composed
         ]
     return RawRows(np.stack(composed))
@@ -146,8 +146,10 @@ def _check(request: Request, card: GeneratorCard) -> None:
     prior_reads = bool(request.captions) and sampling.prior_guidance > 1
     decoder_reads = card.decoder_reads_negative and sampling.decoder_guidance > 1
     if request.negative is not None and not (prior_reads or decoder_reads):
-        where = "where it draws from a caption" if not card.decoder_reads_negative else "with guidance above 1"
-        raise InvalidQuery(f"a negative prompt has no effect here: {card.model} reads it only {where}")
+        where = "" if card.decoder_reads_negative else ", and drawing from a caption"
+        raise InvalidQuery(
+            f"a negative prompt has no effect here: {card.model} reads it only with guidance above 1{where}"
+        )
 
 
 def _require_scale(norm: float, card: GeneratorCard) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from phosphene.errors import Cancelled, InvalidInput, InvalidQuery, SpaceMismatch
-from phosphene.types import Float32, PixelSpec, RawEmbeddings, Sha256, Space
+from phosphene.types import Float32, Pixels, PixelSpec, RawEmbeddings, Sha256, Space
 from phosphene.unclip.base import Generator, Progress, RawRows, Sampling, Size, Watch, derived_seed
 from phosphene.unclip.geometry import angle, direction, slerp, text_diff
 from phosphene.unclip.imagine import Edit, Imagined, Part, Request, compose, imagine, nearest
@@ -73,6 +73,27 @@ def test_a_picture_depends_on_its_own_seed_and_not_on_its_neighbours(generator: 
     both, second = drawn(generator, Part(BUS), images=2, seed=3), drawn(generator, Part(BUS), seed=4)
     assert np.abs(both.pixels[1].astype(int) - second.pixels[0]).max() <= 2  # batches of another size round otherwise
     assert np.abs(both.pixels[0].astype(int) - second.pixels[0]).max() > 2
+
+
+def test_a_caption_is_read_where_it_says_what_is_drawn(generator: Generator, pictures: list[RawEmbeddings]) -> None:
+    def decoded(made: Imagined, caption: str) -> Pixels:
+        sampling, size = quick(generator), generator.card.sizes[0]
+        return generator.decode(
+            made.embeddings,
+            captions=[caption],
+            seeds=made.seeds,
+            sampling=sampling,
+            negative=None,
+            size=size,
+            watch=Watch(),
+        )
+
+    from_text, mixed = drawn(generator, Part(BUS)), drawn(generator, Part(BUS), Part(pictures[0]))
+    edited = drawn(generator, Part(BUS), edit=Edit("a dog", "a cat"))
+    for made, caption in ((from_text, BUS), (mixed, ""), (edited, "")):
+        np.testing.assert_array_equal(made.pixels, decoded(made, caption))
+    reads = not np.array_equal(from_text.pixels, decoded(from_text, ""))
+    assert reads is generator.card.decoder_reads_caption
 
 
 def test_a_variation_is_drawn_from_the_very_embedding(generator: Generator, pictures: list[RawEmbeddings]) -> None:
