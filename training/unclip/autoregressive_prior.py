@@ -79,10 +79,17 @@ class AutoregressivePrior(nn.Module):
     def sample(self, text: Tensor, generators: Sequence[torch.Generator], *, guidance: float = 1.0) -> Tensor:
         """Draw a unit image embedding for each caption, (n, d); text is (n, d) unit, each row has its own chance.
 
-        Asks for a fit of the better half, as the paper does. Guidance works on logits; 1 is none.
+        Asks for a fit of the better half, as the paper does. Guidance is `draw_tokens`'.
         """
         best = self.match.buckets
         fits = torch.tensor([int(torch.randint(best // 2, best, (1,), generator=source)) for source in generators])
+        return self.tokens.decode(self.draw_tokens(text, fits, generators, guidance=guidance))
+
+    @torch.inference_mode()
+    def draw_tokens(
+        self, text: Tensor, fits: Tensor, generators: Sequence[torch.Generator], *, guidance: float = 1.0
+    ) -> Tensor:
+        """Draw tokens (n, components) one after the other; guidance works on logits, 1 is none."""
         hidden = self._start(torch.cat([torch.zeros_like(text), text]), fits.repeat(2))
         pasts: list[KeysAndValues | None] = [None] * len(self.blocks)
         drawn: list[Tensor] = []
@@ -94,7 +101,7 @@ class AutoregressivePrior(nn.Module):
             pairs = zip(shares, generators, strict=True)
             drawn.append(torch.stack([torch.multinomial(share, 1, generator=source) for share, source in pairs]))
             hidden = self._embed(drawn[-1].repeat(2, 1), first=place)
-        return self.tokens.decode(torch.cat(drawn, dim=1))
+        return torch.cat(drawn, dim=1)
 
     def _start(self, text: Tensor, fits: Tensor) -> Tensor:
         """(n, 2, width): the caption, and how well it is to fit."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Self
 
@@ -71,16 +73,15 @@ def embed_training_set(workspace: UnclipWorkspace, recipe: Recipe, *, workers: i
     chunks = [slice(start, start + _CHUNK) for start in range(0, len(rows), _CHUNK)]
     parts = [workspace.embedded_parts / f"{at:05d}.npy" for at in range(len(chunks))]
     wanted = [
-        (workspace, rows[chunk], placed[:, chunk], part)
+        _Chunk(workspace, rows[chunk], placed[:, chunk], part)
         for chunk, part in zip(chunks, parts, strict=True)
         if not part.exists()
     ]
-    started = time.monotonic()
-    if wanted:
-        with multiprocessing.get_context("spawn").Pool(workers, initializer=_load_encoder) as pool:
-            for done, _ in enumerate(pool.imap(_embed_chunk, wanted), start=1):
-                pace = done * _CHUNK * recipe.views / (time.monotonic() - started)
-                print(f"embeddings: {done} of {len(wanted)} chunks, {pace:.0f} views/s", flush=True)
+    if workers == 1:
+        _report_chunks(map(_embed_chunk, wanted), wanted)
+    elif wanted:
+        with multiprocessing.get_context("spawn").Pool(workers) as pool:
+            _report_chunks(pool.imap(_embed_chunk, wanted), wanted)
     texts = embed_captions(training_captions(pictures, rows), _encoder())
     partial = workspace.embeddings.with_suffix(".partial.npz")
     images = np.concatenate([np.load(part) for part in parts], axis=1)
@@ -105,23 +106,34 @@ def embed_views(tiles: NDArray[np.uint8], placed: NDArray[np.float32], encoder: 
     return np.concatenate([encoder.encode_pixels(pixels).unit().rows for pixels in drawn])
 
 
-_loaded: list[Encoder] = []  # of this process
-
-
-def _load_encoder() -> None:
-    _loaded.append(load_encoder(CLIP_MODEL, threads=1))
-
-
+@cache
 def _encoder() -> Encoder:
-    if not _loaded:
-        _load_encoder()
-    return _loaded[0]
+    """Load the encoder once in each process."""
+    return load_encoder(CLIP_MODEL, threads=1)
 
 
-def _embed_chunk(chunk: tuple[UnclipWorkspace, NDArray[np.int64], NDArray[np.float32], Path]) -> None:
-    workspace, rows, placed, part = chunk
-    tiles = np.load(workspace.clip.pixels, mmap_mode="r")[rows]
-    seen = np.stack([embed_views(tiles, view, _encoder()) for view in placed])
-    partial = part.with_suffix(".partial.npy")
+@dataclass(frozen=True)
+class _Chunk:
+    """Some pictures, and the file that their embeddings go to."""
+
+    workspace: UnclipWorkspace
+    rows: NDArray[np.int64]
+    placed: NDArray[np.float32]  # (views, n, 4)
+    part: Path
+
+
+def _embed_chunk(chunk: _Chunk) -> None:
+    tiles = np.load(chunk.workspace.clip.pixels, mmap_mode="r")[chunk.rows]
+    seen = np.stack([embed_views(tiles, view, _encoder()) for view in chunk.placed])
+    partial = chunk.part.with_suffix(".partial.npy")
     np.save(partial, seen.astype(np.float16))
-    partial.replace(part)
+    partial.replace(chunk.part)
+
+
+def _report_chunks(done: Iterable[None], chunks: list[_Chunk]) -> None:
+    """Print the pace while chunks get done."""
+    started, views = time.monotonic(), 0
+    for at, (chunk, _) in enumerate(zip(chunks, done, strict=True), start=1):
+        views += chunk.placed.shape[0] * len(chunk.rows)
+        pace = views / (time.monotonic() - started)
+        print(f"embeddings: {at} of {len(chunks)} chunks, {pace:.0f} views/s", flush=True)
