@@ -11,7 +11,7 @@ from indexer.pipeline import ingest
 from indexer.sources import SourceOptions
 from phosphene.assemble import Engine
 from phosphene.jobs import JobName, Jobs
-from phosphene.types import AssetId, IngestId, TenantId
+from phosphene.types import AssetId, IngestId, Modality, TenantId
 
 IDLE_INGEST_S = 900.0  # an ingest that has not moved for so long has lost its process
 
@@ -22,7 +22,7 @@ def handlers(
     """Give the function for each job, called with the arguments that were sent.
 
     `jobs` are those of a Celery worker, so that an ingest there sends its pictures on to be embedded. Setting `stop`
-    ends an ingest or a sweep that is under way.
+    ends an ingest, a sweep or a calibration that is under way.
     """
 
     def run_ingest(
@@ -56,4 +56,15 @@ def handlers(
             engine.catalog.interrupt_ingests(idle_s=IDLE_INGEST_S)
         sweep(engine=engine, stop=stop)
 
-    return {JobName.INGEST: run_ingest, JobName.EMBED: run_embed, JobName.SWEEP: run_sweep}
+    def run_calibrate(*, tenant: str) -> None:
+        """Calibrate unless what there is still holds."""
+        standing = engine.judge.standing(TenantId(tenant))
+        if {one.calibration.modality for one in standing if not one.stale} != set(Modality):
+            engine.calibrate(TenantId(tenant), stop=stop)
+
+    return {
+        JobName.INGEST: run_ingest,
+        JobName.EMBED: run_embed,
+        JobName.SWEEP: run_sweep,
+        JobName.CALIBRATE: run_calibrate,
+    }

@@ -13,10 +13,12 @@ from phosphene.blobs import BlobStore
 from phosphene.catalog.catalog import Catalog
 from phosphene.decoding import DecoderPool
 from phosphene.encoders import Encoder, load_encoder
-from phosphene.errors import InvalidSettings
+from phosphene.errors import InvalidSettings, Overloaded
 from phosphene.holder import HeldFolder
 from phosphene.images import Limits
 from phosphene.jobs import CeleryJobs, JobName, Jobs, LocalJobs
+from phosphene.nomatch.calibrate import Calibrated, calibrate
+from phosphene.nomatch.calibration import FALSE_MATCH_RATE
 from phosphene.nomatch.decision import Judge
 from phosphene.settings import Settings
 from phosphene.text_embedding import TextEmbedder
@@ -40,6 +42,7 @@ class Engine:
         self.held = held
         self.limits = Limits(max_pixels=settings.max_pixels, max_bytes=settings.max_picture_bytes)
         self._lock = threading.RLock()
+        self._calibrating = threading.Lock()
         self._encoder: Encoder | None = None
         self._index: VectorIndex | None = None
         self._texts: TextEmbedder | None = None
@@ -113,6 +116,25 @@ class Engine:
                     memory_bytes=settings.decode_memory_bytes,
                 )
             return self._decoders
+
+    def calibrate(
+        self, tenant: TenantId, *, false_match_rate: float = FALSE_MATCH_RATE, stop: threading.Event | None = None
+    ) -> list[Calibrated]:
+        """Learn to tell matches in a tenant's catalogue. Raises Overloaded while another one is being done."""
+        if not self._calibrating.acquire(blocking=False):
+            raise Overloaded("another calibration is under way: try again when it is done", retry_after_s=30.0)
+        try:
+            return calibrate(
+                tenant,
+                catalog=self.catalog,
+                index=self.index,
+                judge=self.judge,
+                blobs=self.blobs,
+                false_match_rate=false_match_rate,
+                stop=stop,
+            )
+        finally:
+            self._calibrating.release()
 
     def warm(self) -> None:
         """Load everything that the first query would otherwise wait for."""

@@ -39,9 +39,15 @@ class JobName(StrEnum):
     INGEST = "phosphene.ingest"
     EMBED = "phosphene.embed"
     SWEEP = "phosphene.sweep"
+    CALIBRATE = "phosphene.calibrate"
 
 
-QUEUE_OF = {JobName.INGEST: "ingest", JobName.EMBED: "embed", JobName.SWEEP: "maintenance"}
+QUEUE_OF = {
+    JobName.INGEST: "ingest",
+    JobName.EMBED: "embed",
+    JobName.SWEEP: "maintenance",
+    JobName.CALIBRATE: "maintenance",
+}
 
 
 class Jobs(Protocol):

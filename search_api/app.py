@@ -16,7 +16,7 @@ from phosphene.jobs import Jobs
 from search_api import problems
 from search_api.auth import LOCAL_TOKEN_HEADER, Doorkeeper
 from search_api.guard import Guard
-from search_api.routes import assets, embeddings, ingests, pages, search, service
+from search_api.routes import assets, calibrations, embeddings, ingests, pages, search, service
 from search_api.schemas import Problem
 
 DESCRIPTION = """Semantic image search: ask for a picture in words or with another picture.
@@ -53,6 +53,7 @@ def create_app(engine: Engine, jobs: Jobs, *, local_token: str | None) -> FastAP
         ingests.router,
         ingests.everything,
         embeddings.router,
+        calibrations.router,
         service.router,
         pages.router,
     ):

@@ -130,6 +130,12 @@ def ingest(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  wh
     handle(**arguments)
 
 
+@shared_task(name=JobName.CALIBRATE.value, **_OPTIONS)
+def calibrate(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
+    """Learn to tell matches in a tenant's catalogue, unless that was learned already."""
+    _child.open()[JobName.CALIBRATE](**arguments)
+
+
 @shared_task(name=JobName.SWEEP.value, **_OPTIONS)
 def sweep(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
     """Embed what waits and nobody is at."""

@@ -13,6 +13,7 @@ from phosphene.cli import output
 from phosphene.cli.backend import Asked, Backend, Ingested, choose_backend
 from phosphene.errors import InvalidInput, InvalidQuery
 from phosphene.settings import Settings, load_settings, unknown_names
+from phosphene.types import Modality
 
 app = typer.Typer(
     name="phosphene",
@@ -155,6 +156,30 @@ def verify(
         report = backend.verify(repair=repair)
     output.verified(report, as_json=json)
     if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def calibrate(
+    false_match_rate: Annotated[
+        float, typer.Option(help="Share of wrong best hits that may be called a match, between 0 and 1.")
+    ] = 0.1,
+    plot: Annotated[Path | None, typer.Option(help="Draw ROC and reliability into this PNG file.")] = None,
+    data: Data = None,
+    model: Model = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    json: Json = False,
+) -> None:
+    """Learn from the catalogue's own captions when the best hit is a match; exit status 1 when nothing could be."""
+    with _backend("calibrate", data=data, model=model, server=server, api_key=api_key) as backend:
+        response = backend.calibrate(false_match_rate=false_match_rate)
+    output.calibrated(response, as_json=json)
+    if plot is not None:
+        from phosphene.cli.plot import draw_calibrations
+
+        draw_calibrations(response.calibrations, plot)
+    if len(response.failed) == len(Modality):
         raise typer.Exit(1)
 
 

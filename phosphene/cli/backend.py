@@ -11,7 +11,7 @@ from typing import Protocol
 from phosphene.errors import InvalidInput
 from phosphene.holder import current_holder
 from phosphene.settings import Settings
-from search_api.schemas import IngestResponse, QuarantineEntry, SearchResponse, VerifyResponse
+from search_api.schemas import CalibrationList, IngestResponse, QuarantineEntry, SearchResponse, VerifyResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,10 @@ class Backend(Protocol):
 
     def verify(self, *, repair: bool) -> VerifyResponse:
         """Compare catalogue, blobs and index."""
+        ...
+
+    def calibrate(self, *, false_match_rate: float) -> CalibrationList:
+        """Learn to tell matches."""
         ...
 
 

@@ -46,6 +46,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         return  # the stores are open in the other process; `phosphene doctor --server` asks it
     for subject, check in _stores(settings):
         yield _try(subject, check)
+    yield _matches(settings)
 
 
 def _data_folder(settings: Settings) -> Iterator[Finding]:
@@ -101,6 +102,26 @@ def _open_vectors(settings: Settings) -> str:
 
     with open_engine(settings, command="phosphene doctor") as engine:
         return f"{engine.index.count()} vectors in {engine.index.space.id}"
+
+
+def _matches(settings: Settings) -> Finding:
+    """Tell whether matches are told by calibrations that still hold."""
+    from phosphene.assemble import open_engine
+    from phosphene.types import DEFAULT_TENANT, Modality
+
+    try:
+        with open_engine(settings, command="phosphene doctor") as engine:
+            standing = engine.judge.standing(DEFAULT_TENANT)
+    except PhospheneError as error:
+        return Finding("matches", Verdict.FAIL, str(error))
+    fresh = [one.calibration.modality for one in standing if not one.stale]
+    stale = [one.calibration.modality for one in standing if one.stale]
+    if len(fresh) == len(Modality):
+        return Finding("matches", Verdict.OK, f"calibrated for {' and '.join(fresh)} questions")
+    missing = [modality for modality in Modality if modality not in fresh and modality not in stale]
+    said = [f"stale for {' and '.join(stale)} questions"] if stale else []
+    said += [f"not calibrated for {' and '.join(missing)} questions"] if missing else []
+    return Finding("matches", Verdict.WARN, f"{'; '.join(said)}: run phosphene calibrate")
 
 
 def _ping_broker(url: str) -> str:

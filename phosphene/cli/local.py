@@ -20,7 +20,7 @@ from phosphene.filters import parse_terms
 from phosphene.jobs import JobName
 from phosphene.settings import Settings
 from phosphene.types import DEFAULT_TENANT, AssetId, IngestId
-from search_api.schemas import IngestResponse, QuarantineEntry, SearchResponse, VerifyResponse
+from search_api.schemas import CalibrationList, IngestResponse, QuarantineEntry, SearchResponse, VerifyResponse
 from search_api.search import SearchQuery, run_search
 
 LISTED = 20  # ingests
@@ -147,6 +147,12 @@ class LocalBackend:
                 output.warn(f"{damage.args[0]} Making it anew from the catalogue.")
                 self._engine.discard_index()
         return VerifyResponse.of(verify(engine=self._engine, repair=repair))
+
+    def calibrate(self, *, false_match_rate: float) -> CalibrationList:
+        """Ask the catalogue its own captions, and keep what that teaches."""
+        engine = self._engine
+        outcomes = engine.calibrate(DEFAULT_TENANT, false_match_rate=false_match_rate)
+        return CalibrationList.of(engine.judge.standing(DEFAULT_TENANT), outcomes)
 
 
 def _uuid(text: str, what: str) -> UUID:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from phosphene.cli.doctor import Finding, Verdict
 from phosphene.encoders import ModelDescription
-from search_api.schemas import IngestResponse, QuarantineEntry, SearchResponse, VerifyResponse
+from search_api.schemas import CalibrationList, IngestResponse, QuarantineEntry, SearchResponse, VerifyResponse
 
 _ABOUT = ("category", "creator", "year")
 _WIDE = 120  # characters
@@ -45,6 +45,7 @@ def hits(response: SearchResponse, *, as_json: bool) -> None:
     if not response.hits:
         note("nothing found")
         return
+    line(response.match.note)
     room = (shutil.get_terminal_size((_WIDE, 0)).columns if sys.stdout.isatty() else _WIDE) - _FIXED_COLUMNS
     title_room = max(room * 2 // 5, 12)
     about_room = max(room - title_room, 12)
@@ -97,6 +98,23 @@ def verified(response: VerifyResponse, *, as_json: bool) -> None:
         return
     for text in response.lines():
         line(text)
+
+
+def calibrated(response: CalibrationList, *, as_json: bool) -> None:
+    """Print what was learned about matches."""
+    if as_json:
+        line(response.model_dump_json())
+        return
+    for one in response.calibrations:
+        line(
+            f"{one.modality} questions: a match from {one.threshold:.0%}; {one.false_match_rate:.0%} of wrong best "
+            f"hits are called a match, {one.missed_match_rate:.0%} of right ones are not"
+        )
+        told = (("decision", one.decision), ("cosine", one.raw_cosine), ("z-score", one.z_score))
+        areas = ", ".join(f"{name} {by.auroc.value:.3f}" for name, by in told)
+        note(f"  told right from wrong (AUROC) by {areas}; {one.questions:,} questions on {one.captions:,} captions")
+    for failure in response.failed:
+        note(f"phosphene: {failure.modality} questions are not calibrated: {failure.reason}")
 
 
 def models(descriptions: Sequence[ModelDescription], *, as_json: bool) -> None:

@@ -19,6 +19,7 @@ from phosphene.errors import Forbidden, InvalidInput, NotFound, PhospheneError, 
 from phosphene.filters import parse_terms, source_of
 from phosphene.types import Field
 from search_api.schemas import (
+    CalibrationList,
     FieldList,
     IngestList,
     IngestResponse,
@@ -129,6 +130,10 @@ class RemoteBackend:
     def verify(self, *, repair: bool) -> VerifyResponse:
         """Compare catalogue, blobs and index; takes as long as it takes."""
         return self._post("/v1/verify", {"repair": repair}, VerifyResponse, timeout_s=None)
+
+    def calibrate(self, *, false_match_rate: float) -> CalibrationList:
+        """Let the server calibrate; takes as long as it takes."""
+        return self._post("/v1/calibrations", {"false_match_rate": false_match_rate}, CalibrationList, timeout_s=None)
 
     def _get(self, path: str, kind: type[Answer]) -> Answer:
         return self._request("GET", path, None, kind, TIMEOUT_S)

@@ -68,6 +68,7 @@ def serve_demo(settings: Settings, *, port_was_asked: bool) -> None:
 
         def fill(engine: Engine, jobs: Jobs, url: str) -> None:
             _fill_if_empty(engine, jobs, catalogue)
+            jobs.send(JobName.CALIBRATE, {"tenant": DEFAULT_TENANT})  # after the ingest: jobs run in order
             output.line(f"Open {url} and search: a sailing ship, something to drink, birthday. Ctrl-C stops it.")
 
         serve_until_stopped(settings, command="phosphene demo", when_ready=fill)

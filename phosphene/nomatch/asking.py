@@ -1,7 +1,9 @@
 """Asking a catalogue its own captions: with their pictures in place, and with these and their lookalikes taken out.
 
 A title or keyword is asked as a text, a picture of the catalogue as a picture. Three things keep that honest:
-- The caption that was asked is not heard as a witness where hits carry it, else the evidence would be the answer.
+- Of every second question the caption is not heard as a witness where hits carry it: people ask in the words of the
+  titles at times, and at times in others. Always heard, the evidence would be the answer, and nothing else would count;
+  never heard, words that are merely near would count for too much.
 - Taken out is every picture that would be right, and what looks like one: then whatever comes first is wrong.
 - Every second question is asked again under a filter on a field and a value of the catalogue, so that the effect of
   filters is learned from filters.
@@ -10,7 +12,8 @@ How often people ask for what a catalogue lacks nobody knows; here it is every s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
@@ -51,6 +54,7 @@ class _Asked:
     itself: AssetId | None  # the picture that is asked
     group: int
     filter: Filter | None
+    heard: bool = True  # the caption may be a witness
 
 
 @dataclass(slots=True)
@@ -74,8 +78,17 @@ class Examination:
     """Asks one tenant's catalogue in one space. What it draws by chance follows from `seed`."""
 
     def __init__(
-        self, tenant: TenantId, *, catalog: Catalog, index: VectorIndex, words: WordEmbeddings, seed: int = 0
+        self,
+        tenant: TenantId,
+        *,
+        catalog: Catalog,
+        index: VectorIndex,
+        words: WordEmbeddings,
+        stop: threading.Event | None = None,
+        seed: int = 0,
     ) -> None:
+        """Read a sample of the catalogue; once `stop` is set, asking ends early."""
+        self._stop = stop or threading.Event()
         self._tenant, self._catalog, self._index, self._words = tenant, catalog, index, words
         self._random = np.random.default_rng(seed)
         self._described = {picture.id: picture for picture in self._read_sample()}
@@ -88,17 +101,16 @@ class Examination:
         self._shares: dict[Filter, float] = {}
         self._pictures = max(index.count(tenant_filter(tenant, None)), 1)
 
-    def ask_texts(self, *, chosen: Callable[[str], bool] = lambda _: True) -> Trials:
-        """Ask captions as texts: all, up to MOST_CAPTIONS, or those `chosen`."""
-        captions = [caption for caption in self.captions if chosen(caption)]
-        vectors = self._words.rows(captions)
+    def ask_texts(self, *, heard: float = 0.5) -> Trials:
+        """Ask captions as texts; of this share of the questions the caption itself may be a witness."""
+        vectors = self._words.rows(list(self.captions))
         asked = [
             _Asked(vector, tokens_of(caption), caption, self.captions[caption], None, number, None)
-            for number, (caption, vector) in enumerate(zip(captions, vectors, strict=True))
+            for number, (caption, vector) in enumerate(zip(self.captions, vectors, strict=True))
         ]
         rows = _Rows()
         for question, points in self._answers(self._also_filtered(asked)):
-            self._try(question, points, rows)
+            self._try(replace(question, heard=self._random.random() < heard), points, rows)
         return rows.trials()
 
     def ask_pictures(self) -> Trials:
@@ -167,7 +179,6 @@ class Examination:
         )
 
     def _gather(self, question: _Asked, points: Sequence[ScoredPoint], background: Background) -> Float64 | None:
-        hidden = question.caption if question.itself is None else None
         return gather(
             question.vector,
             points,
@@ -175,7 +186,7 @@ class Examination:
             index=self._index,
             words=self._words,
             share=self._share(question.filter),
-            hidden=hidden,
+            hidden=None if question.heard else question.caption,
         )
 
     def _share(self, asked: Filter | None) -> float:
@@ -188,6 +199,8 @@ class Examination:
     def _answers(self, asked: Sequence[_Asked]) -> Iterator[tuple[_Asked, list[ScoredPoint]]]:
         """Ask the index, deeper where too few wrong hits come."""
         for at in range(0, len(asked), _AT_ONCE):
+            if self._stop.is_set():
+                return
             some = asked[at : at + _AT_ONCE]
             answers = self._index.query([self._query(question, _DEPTH) for question in some])
             for question, points in zip(some, answers, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,24 +35,30 @@ def calibrate(
     judge: Judge,
     blobs: BlobStore,
     false_match_rate: float = FALSE_MATCH_RATE,
+    stop: threading.Event | None = None,
 ) -> list[Calibrated]:
     """Calibrate both kinds of question for a tenant's catalogue; the judge decides by it from now on.
 
-    A kind that can't be calibrated keeps what it had. Raises InvalidInput for a rate that is none.
+    A kind that can't be calibrated keeps what it had; so does what was not done yet when `stop` was set. Raises
+    InvalidInput for a rate that is none.
     """
     if not 0 < false_match_rate < 1:
         raise InvalidInput(f"the false-match rate lies between 0 and 1, not at {false_match_rate}")
     assets = catalog.count_assets(tenant, AssetState.INDEXED)
-    examination = Examination(tenant, catalog=catalog, index=index, words=judge.words)
+    examination = Examination(tenant, catalog=catalog, index=index, words=judge.words, stop=stop)
     ways: Sequence[tuple[Modality, Callable[[], Trials]]] = (
         (Modality.TEXT, examination.ask_texts),
         (Modality.IMAGE, examination.ask_pictures),
     )
     outcomes = []
     for modality, ask in ways:
+        trials = ask()
+        if stop is not None and stop.is_set():
+            outcomes.append(Calibrated(modality, None, "stopped before it was done"))
+            continue
         try:
             fitted = fit_calibration(
-                ask(),
+                trials,
                 space_id=index.space.id,
                 modality=modality,
                 assets=assets,

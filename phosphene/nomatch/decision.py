@@ -23,6 +23,7 @@ from phosphene.types import Float32, Modality, SpaceId, TenantId
 from phosphene.vectors.base import ScoredPoint, VectorIndex, asset_of
 
 _FRESH_S = 30.0  # how long what is known of a catalogue is good for
+_MOST_SHARES = 1000
 _FRESH_SMALL_S = 2.0  # the same while it is smaller than the background: it may just be coming in
 
 
@@ -55,6 +56,14 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """A calibration that is in force."""
+
+    calibration: Calibration
+    stale: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Known:
     """What is known of a tenant's catalogue, and since when."""
 
@@ -64,6 +73,7 @@ class _Known:
     calibrations: Mapping[Modality, Calibration]
     elsewhere: bool  # there is a calibration, but of another space
     good_until: float
+    shares: dict[Filter, float]  # that filters let through, as far as they were asked
 
 
 class Judge:
@@ -86,16 +96,19 @@ class Judge:
             return _calibrated(calibration, found, stale=stale)
         return _rule_of_thumb(question, found, known, stale=stale, calibrated=calibration is not None)
 
+    def standing(self, tenant: TenantId) -> list[Standing]:
+        """Say which calibrations decide about a tenant's questions, and whether they are still fresh."""
+        known = self._look(tenant)
+        in_order = [known.calibrations[modality] for modality in Modality if modality in known.calibrations]
+        return [Standing(one, one.stale(known.assets)) for one in in_order]
+
     def forget(self, tenant: TenantId) -> None:
         """Look again before the next decision: there is a new calibration."""
         with self._lock:
             self._known.pop(tenant, None)
 
     def _evidence(self, question: Question, known: _Known, *, with_words: bool) -> Float64 | None:
-        share = 1.0
-        if question.filter is not None and with_words and known.assets:
-            passing = self._index.count(tenant_filter(question.tenant, question.filter))
-            share = min(1.0, max(passing, 1) / known.assets)
+        share = self._share(question, known) if with_words else 1.0
         return gather(
             question.vector,
             question.points,
@@ -104,6 +117,19 @@ class Judge:
             words=self.words if with_words else None,
             share=share,
         )
+
+    def _share(self, question: Question, known: _Known) -> float:
+        """Give the share of the catalogue that the question's filter lets through, counted once while it is fresh."""
+        asked = question.filter
+        if asked is None or not known.assets:
+            return 1.0
+        share = known.shares.get(asked)
+        if share is None:
+            passing = self._index.count(tenant_filter(question.tenant, asked))
+            share = min(1.0, max(passing, 1) / known.assets)
+            if len(known.shares) < _MOST_SHARES:
+                known.shares[asked] = share
+        return share
 
     def _look(self, tenant: TenantId) -> _Known:
         with self._lock:
@@ -130,6 +156,7 @@ class Judge:
             calibrations=usable(records, space),
             elsewhere=any(record.space_id != space for record in records),
             good_until=monotonic() + (_FRESH_S if assets > SIZE else _FRESH_SMALL_S),
+            shares={},
         )
 
 

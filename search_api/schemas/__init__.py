@@ -1,6 +1,7 @@
 """What goes over HTTP: every field documented, unknown fields refused."""
 
 from search_api.schemas.assets import AssetChange, AssetList, AssetOut
+from search_api.schemas.calibrations import CalibrationList, CalibrationOut, CalibrationRequest
 from search_api.schemas.ingests import (
     CountsOut,
     IngestList,
@@ -34,6 +35,9 @@ __all__ = [
     "AssetList",
     "AssetOut",
     "Body",
+    "CalibrationList",
+    "CalibrationOut",
+    "CalibrationRequest",
     "CountsOut",
     "EmbeddingsRequest",
     "EmbeddingsResponse",

@@ -124,7 +124,7 @@ def test_a_picture_finds_itself_and_a_text_finds_pictures(desk: Desk) -> None:
     assert (best["title"], round(best["score"], 2)) == (title, 1.0)
     for_people = desk.run("search", title, "--limit", "5")
     assert for_people.status == 0
-    assert len(for_people.out.strip().splitlines()) == 6, "a heading and five hits"
+    assert len(for_people.out.strip().splitlines()) == 7, "whether it is a match, a heading and five hits"
     similar = desk.run("search", "--asset", best["asset_id"], "--limit", "3", "--json")
     assert best["asset_id"] not in {hit["asset_id"] for hit in similar.json["hits"]}
 

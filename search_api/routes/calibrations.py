@@ -1,0 +1,25 @@
+"""Calibrating: learning from the catalogue's own captions when the best hit is a match."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from search_api import problems
+from search_api.auth import PrincipalDep
+from search_api.routes.dependencies import EngineDep
+from search_api.schemas import CalibrationList, CalibrationRequest
+
+router = APIRouter(prefix="/v1/calibrations", tags=["calibration"])
+
+
+@router.post("", responses=problems.responses(429))
+def calibrate(body: CalibrationRequest, engine: EngineDep, principal: PrincipalDep) -> CalibrationList:
+    """Calibrate now; takes seconds to a minute. Searches go on meanwhile, and use it from then on."""
+    outcomes = engine.calibrate(principal.tenant, false_match_rate=body.false_match_rate)
+    return CalibrationList.of(engine.judge.standing(principal.tenant), outcomes)
+
+
+@router.get("", responses=problems.responses())
+def calibrations(engine: EngineDep, principal: PrincipalDep) -> CalibrationList:
+    """List the calibrations in force, with their curves."""
+    return CalibrationList.of(engine.judge.standing(principal.tenant))
