@@ -86,7 +86,22 @@ function display(answer, mine) {
   const nearest = mine.next ? `The nearest ${mine.found} pictures` : `${mine.found} ${pictures}`;
   at("count").textContent = home ? (catalogue?.assets ? `From the catalogue of ${total} pictures` : "") : nearest;
   at("time").textContent = answer.timing_ms ? `${Math.max(1, Math.round(answer.timing_ms.total))} ms` : "";
+  verdict(answer.match, mine.found);
   empty(mine);
+}
+
+// Hits that are no match are shown as what they are: the nearest there is.
+function verdict(match, found) {
+  const none = match && !match.matched && found > 0;
+  at("verdict").hidden = !none;
+  if (!none) return;
+  const chance = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 0 });
+  const sure = match.calibrated;
+  at("verdict-title").textContent = sure ? "No match in this catalogue" : "Probably no match in this catalogue";
+  at("verdict-text").textContent = sure
+    ? `These are the nearest pictures. The best of them is right with a probability of ${chance.format(match.probability)}.`
+    : "These are the nearest pictures. Told by a rule of thumb: phosphene calibrate makes it surer.";
+  at("verdict").title = match.note;
 }
 
 function empty({ found, now, key }) {
@@ -127,6 +142,7 @@ function failed(error) {
   at("problem-text").textContent = error.message;
   at("problem").hidden = false;
   at("empty").hidden = true;
+  at("verdict").hidden = true;
   at("count").textContent = "";
   at("time").textContent = "";
   if (current && !current.found) {
