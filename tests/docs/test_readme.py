@@ -51,7 +51,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "CATALOGUE": str(CATALOGUE),
         "COLUMNS": "120",
     }
-    subprocess.run(["phosphene", "ingest", str(CATALOGUE)], env=environment, cwd=folder, check=True, timeout=600)
+    for command in (["phosphene", "ingest", str(CATALOGUE)], ["phosphene", "calibrate"]):
+        subprocess.run(command, env=environment, cwd=folder, check=True, timeout=600)
     return environment
 
 
@@ -91,7 +92,17 @@ def _titles(table: str) -> list[str]:
 def test_searches_find_what_readme_shows(example: Example, environment: dict[str, str]) -> None:
     shown = _titles(example.printed)
     assert shown, "README shows no hits for this search"
-    assert _titles(_run(example.command, environment)) == shown
+    printed = _run(example.command, environment)
+    assert _titles(printed) == shown
+    verdict, _, probability = printed.splitlines()[0].partition(": ")
+    assert verdict == example.printed.partition(": ")[0]
+    assert re.fullmatch(r"probability \d+%, a match from \d+%", probability)
+
+
+def test_calibrating_prints_what_readme_shows(environment: dict[str, str]) -> None:
+    example = next(one for one in EXAMPLES if one.command == "phosphene calibrate")
+    printed = _run(example.command, environment)
+    assert re.sub(r"\d+%", "N%", printed.strip()) == re.sub(r"\d+%", "N%", example.printed)
 
 
 @pytest.mark.parametrize("example", [one for one in EXAMPLES if one.command.startswith("curl")], ids=str)
@@ -104,7 +115,7 @@ def test_readme_shows_searches_requests_and_nothing_untested() -> None:
     commands = [example.command.split()[0] + " " + example.command.split()[1] for example in EXAMPLES]
     assert commands.count("phosphene search") >= 3
     assert sum(command.startswith("curl") for command in commands) >= 1
-    tested = ("phosphene search", "curl")
+    tested = ("phosphene search", "phosphene calibrate", "curl")
     assert [command for command in commands if not command.startswith(tested)] == ["phosphene ingest"] * 2
 
 

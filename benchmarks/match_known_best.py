@@ -1,0 +1,233 @@
+"""How near the decision comes to the best possible one, in a made space where that is known.
+
+A world of 300 clusters on the sphere, half of them loose and half of look-alikes: things are drawn around the centres
+(von Mises-Fisher). Half of what people ask for is in the catalogue, half is not. A question is drawn around a thing,
+every second one precisely and the others vaguely, and nobody is told which. So the posterior probability that the top
+hit is what was meant is known exactly but for the density of questions about absent things, which is averaged over
+60,000 fresh things:
+
+    P(top | q) = sum_k C(k) exp(k q.top) / N  /  ( sum_k C(k) [ sum_i exp(k q.x_i) / N  +  E_x exp(k q.x) ] )
+
+No decision that sees only question and catalogue can do better. Ours is fitted on questions of the same world and
+never told of clusters or precisions. Prints AUROC of both on unseen questions, with bootstrap intervals.
+
+    python benchmarks/match_known_best.py [--pictures 2000] [--fit 4000] [--test 4000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+
+from phosphene.nomatch.background import SIZE, Background
+from phosphene.nomatch.calibration import Trials, fit_calibration
+from phosphene.nomatch.curves import Interval, auroc, bootstrap
+from phosphene.nomatch.decision import gather
+from phosphene.nomatch.evidence import FEATURES, Float64
+from phosphene.nomatch.logistic import Integers
+from phosphene.nomatch.words import WordEmbeddings
+from phosphene.types import (
+    AssetId,
+    Modality,
+    Pixels,
+    PixelSpec,
+    PointId,
+    RawEmbeddings,
+    Sha256,
+    Space,
+    UnitEmbeddings,
+)
+from phosphene.vectors.base import VectorIndex, VectorQuery, asset_of
+from phosphene.vectors.edge import EdgeIndex
+
+DIMENSION = 48
+CLUSTERS = 300
+CLUSTERING = (20.0, 600.0)  # concentration of things around their centre: loose clusters, and look-alikes
+PRECISION = (40.0, 200.0)  # concentration of questions around what they mean
+SPACE = Space("made", DIMENSION, Sha256("0" * 64), PixelSpec(size=32))
+_FRESH = 60_000
+
+
+class Wordless:
+    """Stands where an encoder is asked for: this world has no words."""
+
+    space = SPACE
+
+    def encode_texts(self, texts: object) -> RawEmbeddings:
+        """Never called."""
+        raise NotImplementedError
+
+    def encode_pixels(self, pixels: Pixels) -> RawEmbeddings:
+        """Never called."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """Evidence on questions with known answers, and the best possible probability for each."""
+
+    trials: Trials
+    best: Float64  # (n,)
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """AUROC of the top cosine, of our decision and of the best possible one, and what ours falls short."""
+
+    cosine: Interval
+    ours: Interval
+    best: Interval
+    short: Interval
+
+
+class World:
+    """The made space and a catalogue in it."""
+
+    def __init__(self, pictures: int, *, seed: int = 0) -> None:
+        self._random = np.random.default_rng(seed)
+        self._centres = _unit(self._random.standard_normal((CLUSTERS, DIMENSION)))
+        self.things = self._draw_things(pictures)
+        self._fresh = self._draw_things(_FRESH)
+        self._constants = [_constant(concentration) for concentration in PRECISION]
+
+    def questions(self, count: int) -> tuple[Float64, Integers]:
+        """Draw questions (n, d) and which picture each means (n,), -1 for one that the catalogue lacks."""
+        meant = self._random.integers(0, len(self.things), count)
+        meant[count // 2 :] = -1
+        things = np.where((meant >= 0)[:, None], self.things[meant], self._draw_things(count))
+        precise = self._random.random(count) < 0.5
+        vectors = np.where(precise[:, None], self._around(things, PRECISION[1]), self._around(things, PRECISION[0]))
+        return vectors, meant
+
+    def best(self, vector: Float64, top: int) -> float:
+        """Give the posterior probability that the top hit is what a question means."""
+        there, absent = self.things @ vector, self._fresh @ vector
+        meant = everything = 0.0
+        for concentration, constant in zip(PRECISION, self._constants, strict=True):
+            meant += constant * np.exp(concentration * there[top]) / len(there)
+            everything += constant * (np.exp(concentration * there).mean() + np.exp(concentration * absent).mean())
+        return float(meant / everything)
+
+    def _draw_things(self, count: int) -> Float64:
+        cluster = self._random.integers(0, CLUSTERS, count)
+        centres = self._centres[cluster]
+        loose, alike = (self._around(centres, concentration) for concentration in CLUSTERING)
+        return np.where((cluster % 2 == 0)[:, None], loose, alike)
+
+    def _around(self, centres: Float64, concentration: float) -> Float64:
+        """Draw from the von Mises-Fisher distribution around each row (Wood 1994)."""
+        count, rest = len(centres), DIMENSION - 1
+        b = rest / (2 * concentration + np.sqrt(4 * concentration**2 + rest**2))
+        x = (1 - b) / (1 + b)
+        offset = concentration * x + rest * np.log(1 - x * x)
+        along = np.empty(count)
+        wanted = np.arange(count)
+        while len(wanted):
+            beta = self._random.beta(rest / 2, rest / 2, len(wanted))
+            tried = (1 - (1 + b) * beta) / (1 - (1 - b) * beta)
+            keep = concentration * tried + rest * np.log(1 - x * tried) - offset >= np.log(
+                self._random.random(len(wanted))
+            )
+            along[wanted[keep]] = tried[keep]
+            wanted = wanted[~keep]
+        aside = self._random.standard_normal((count, DIMENSION))
+        aside -= (aside * centres).sum(axis=1, keepdims=True) * centres
+        return along[:, None] * centres + np.sqrt(1 - along**2)[:, None] * _unit(aside)
+
+
+def compare(world: World, index: VectorIndex, *, fit: int, test: int) -> Compared:
+    """Fit on some questions of the world, and judge others."""
+    learned = fit_calibration(
+        ask(world, index, fit).trials,
+        space_id=SPACE.id,
+        modality=Modality.IMAGE,
+        assets=len(world.things),
+        made_at=datetime.now(UTC),
+        false_match_rate=0.1,
+    )
+    asked = ask(world, index, test)
+    right, groups = asked.trials.right, asked.trials.groups
+    ours = learned.model.probabilities(asked.trials.evidence)
+    cosine = asked.trials.evidence[:, FEATURES.index("top")]
+    return Compared(
+        cosine=bootstrap(lambda rows: auroc(cosine[rows], right[rows]), groups),
+        ours=bootstrap(lambda rows: auroc(ours[rows], right[rows]), groups),
+        best=bootstrap(lambda rows: auroc(asked.best[rows], right[rows]), groups),
+        short=bootstrap(lambda rows: auroc(asked.best[rows], right[rows]) - auroc(ours[rows], right[rows]), groups),
+    )
+
+
+def ask(world: World, index: VectorIndex, count: int) -> Asked:
+    """Ask the index, and collect the evidence as a search does."""
+    vectors, meant = world.questions(count)
+    background = Background(tuple(_asset(at) for at in range(SIZE)), world.things[:SIZE].astype(np.float32))
+    words = WordEmbeddings(Wordless())
+    rows, right, best = [], [], []
+    for vector, thing in zip(vectors, meant, strict=True):
+        single = np.asarray(vector, dtype=np.float32)
+        points = index.query([VectorQuery(single, 10)])[0]
+        row = gather(single, points, background=background, index=index, words=words, share=1.0)
+        if row is None:
+            raise RuntimeError("the background is too small")
+        top = asset_of(points[0]).int
+        rows.append(row)
+        right.append(top == thing)
+        best.append(world.best(vector, top))
+    return Asked(Trials(np.array(rows), np.array(right), np.arange(count)), np.array(best))
+
+
+def fill(index: VectorIndex, things: Float64) -> None:
+    """Put the world's pictures into an index."""
+    for first in range(0, len(things), 256):
+        part = range(first, min(first + 256, len(things)))
+        unit = UnitEmbeddings(SPACE, things[part.start : part.stop].astype(np.float32))
+        payloads = [{"tenant": "made", "asset_id": str(_asset(number))} for number in part]
+        index.upsert([PointId(UUID(int=number)) for number in part], unit, payloads)
+
+
+def _asset(number: int) -> AssetId:
+    return AssetId(UUID(int=number))
+
+
+def _unit(rows: Float64) -> Float64:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def _constant(concentration: float) -> float:
+    """Give what makes exp(concentration * cosine) average to 1 over the sphere."""
+    cosine = np.linspace(-1, 1, 200_001)[1:-1]
+    weight = (1 - cosine**2) ** ((DIMENSION - 3) / 2)
+    return float(weight.sum() / (weight * np.exp(concentration * cosine)).sum())
+
+
+def main() -> None:
+    """Make the world, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--fit", type=int, default=4000)
+    parser.add_argument("--test", type=int, default=4000)
+    options = parser.parse_args()
+    world = World(options.pictures)
+    with tempfile.TemporaryDirectory() as folder:
+        index = EdgeIndex.open(Path(folder) / "made", SPACE, profile="flat")
+        fill(index, world.things)
+        found = compare(world, index, fit=options.fit, test=options.test)
+        index.close()
+    print(f"a made space, {options.pictures:,} pictures, {options.test:,} unseen questions, half of them unanswerable")
+    for name, interval in (
+        ("best possible decision", found.best),
+        ("calibrated decision", found.ours),
+        ("raw cosine", found.cosine),
+        ("short of the best", found.short),
+    ):
+        print(f"AUROC  {name:24} {interval.value:.3f}  ({interval.low:.3f} to {interval.high:.3f})")
+
+
+if __name__ == "__main__":
+    main()
