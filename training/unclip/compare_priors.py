@@ -16,7 +16,6 @@ from training.unclip.autoregressive_prior import AutoregressivePrior
 from training.unclip.held_out import HeldOut
 
 CANDIDATES = 2  # embeddings drawn for a caption; the one nearer to it is kept, as in the paper's section 2.2
-GUIDANCE = (1.0, 1.5, 2.0, 3.0)
 
 # Captions, their embeddings (n, d) and a seed for each -> unit image embeddings (n, d).
 Predict = Callable[[Sequence[str], Tensor, Sequence[int]], Tensor]
@@ -78,11 +77,11 @@ def keep_nearest(predict: Predict, captions: Sequence[str], texts: Tensor) -> Te
     return drawn[torch.arange(len(captions)), best]
 
 
-def diffusion_priors(generator: Generator) -> dict[str, Predict]:
+def diffusion_priors(generator: Generator, guidance: Sequence[float]) -> dict[str, Predict]:
     """Give the generator's prior at each guidance."""
 
-    def at(guidance: float) -> Predict:
-        sampling = replace(generator.card.sampling, prior_guidance=guidance)
+    def at(scale: float) -> Predict:
+        sampling = replace(generator.card.sampling, prior_guidance=scale)
 
         def predict(captions: Sequence[str], _: Tensor, seeds: Sequence[int]) -> Tensor:
             rows = generator.predict(captions, seeds=seeds, sampling=sampling, negative=None, watch=Watch())
@@ -90,19 +89,19 @@ def diffusion_priors(generator: Generator) -> dict[str, Predict]:
 
         return predict
 
-    return {f"diffusion, guidance {guidance:g}": at(guidance) for guidance in GUIDANCE}
+    return {f"diffusion, guidance {scale:g}": at(scale) for scale in guidance}
 
 
-def autoregressive_priors(prior: AutoregressivePrior) -> dict[str, Predict]:
+def autoregressive_priors(prior: AutoregressivePrior, guidance: Sequence[float]) -> dict[str, Predict]:
     """Give the autoregressive prior at each guidance."""
 
-    def at(guidance: float) -> Predict:
+    def at(scale: float) -> Predict:
         def predict(_: Sequence[str], texts: Tensor, seeds: Sequence[int]) -> Tensor:
-            return prior.sample(texts, [torch.Generator().manual_seed(seed) for seed in seeds], guidance=guidance)
+            return prior.sample(texts, [torch.Generator().manual_seed(seed) for seed in seeds], guidance=scale)
 
         return predict
 
-    return {f"autoregressive, guidance {guidance:g}": at(guidance) for guidance in GUIDANCE}
+    return {f"autoregressive, guidance {scale:g}": at(scale) for scale in guidance}
 
 
 def print_table(figures: Sequence[PriorFigures]) -> None:

@@ -30,6 +30,9 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=TARGET, help="the folder that step `export` wrote")
     parser.add_argument("--validation", action="store_true", help="the split to tune by, not that of the model card")
     parser.add_argument("--pictures", type=int, default=100, help="how many captions and pictures are drawn")
+    parser.add_argument(
+        "--guidance", type=float, nargs="+", default=[1.0, 1.5, 2.0, 3.0], help="of the priors, all compared"
+    )
     parser.add_argument("--sheet", type=Path, help="also draw a contact sheet here (PNG)")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("parts", nargs="*", help=f"only these of {', '.join(PARTS)}; all if none is named")
@@ -45,7 +48,9 @@ def main() -> None:
 
     def priors() -> None:
         recipe = PILOT if arguments.pilot else FULL
-        rivals = diffusion_priors(generator) | autoregressive_priors(load_autoregressive_prior(workspace, recipe))
+        autoregressive = load_autoregressive_prior(workspace, recipe)
+        rivals = diffusion_priors(generator, arguments.guidance)
+        rivals |= autoregressive_priors(autoregressive, arguments.guidance)
         figures = compare_priors(held_out, rivals)
         print_table(figures)
         report["priors"] = [line.report() for line in figures]

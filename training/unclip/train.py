@@ -29,6 +29,8 @@ def train_network(name: str, workspace: UnclipWorkspace, recipe: Recipe, *, work
     """Train one of TRAINED and write its averaged weights; an earlier run's are left alone."""
     if _weights(name, workspace).exists():
         return
+    if not workspace.embeddings.exists():
+        raise FileNotFoundError(f"{workspace.embeddings} is missing: run the step `embeddings` first")
     if workers == WORKERS:
         run_workers(_train_as_worker, name, workspace, recipe)
     else:
