@@ -1,7 +1,7 @@
 """Whether the decision `match` tells right best hits from wrong ones, whether its promises hold, and what it costs.
 
 Ingests the demo catalogue and asks it its own captions and pictures as `phosphene calibrate` does, in place and taken
-out. Captions are dealt into two halves; a model fitted on one judges the other, so that every figure is of captions
+out. Captions are dealt into five parts; a model fitted on four judges the fifth, so that every figure is of captions
 that were not used to fit. What counts as right is said in phosphene/nomatch/rightness.py. Prints, with 95 % bootstrap
 intervals over captions:
 
@@ -57,6 +57,7 @@ from search_api.search import SearchQuery, run_search
 
 TOP = FEATURES.index("top")
 WORDLESS = tuple(name for name in FEATURES if name not in GROUPS["words"])
+PARTS = 5
 DEEP = 256  # hits of a golden query among which its right ones are
 
 
@@ -67,15 +68,15 @@ class Judged:
     trials: Trials
     wordless: Float64
     decided: Float64
-    called: Bools  # a match, by the threshold of the half it was fitted on
+    called: Bools  # a match, by the threshold of what it was fitted on
 
 
 def judge_unseen(trials: Trials, asked: Trials) -> Judged:
-    """Fit on each half of the captions of `trials`, judge what was `asked` about the other half's."""
+    """Fit on all parts but one of the captions of `trials`, judge what was `asked` about that one's; part by part."""
     wordless, decided = np.empty(len(asked)), np.empty(len(asked))
     called = np.empty(len(asked), dtype=np.bool_)
-    for number in (0, 1):
-        fitting, unseen = _half(trials.groups) == number, _half(asked.groups) != number
+    for number in range(PARTS):
+        fitting, unseen = _part(trials.groups) != number, _part(asked.groups) == number
         rows, right, groups = trials.evidence[fitting], trials.right[fitting], trials.groups[fitting]
         plain = cross_validated(rows, right, groups, features=WORDLESS)
         wordless[unseen] = plain.model.probabilities(asked.evidence[unseen])
@@ -86,8 +87,8 @@ def judge_unseen(trials: Trials, asked: Trials) -> Judged:
     return Judged(asked, wordless, decided, called)
 
 
-def _half(groups: Integers) -> Integers:
-    return np.array([crc32(str(group).encode()) % 2 for group in groups.tolist()])
+def _part(groups: Integers) -> Integers:
+    return np.array([crc32(str(group).encode()) % PARTS for group in groups.tolist()])
 
 
 def print_discrimination(

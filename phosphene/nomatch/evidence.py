@@ -29,7 +29,7 @@ LEAST_BACKGROUND = 8  # scores; with fewer their spread says nothing
 GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "score": ("top",),
     "background": ("z_score", "margin", "rank", "spread", "tail"),
-    "gaps": ("gap_to_second", "gap_to_last"),
+    "gaps": ("gap_to_second", "gap_to_last", "rivals", "close_rivals", "closest_rivals", "contested", "disputed"),
     "agreement": ("agreement",),
     "filter": ("selectivity",),
     "words": ("words_of_top", "words_on_average", "words_at_best"),
@@ -50,15 +50,23 @@ def evidence(scores: Float64, *, background: Float64, vectors: Float32, words: F
     background = np.sort(background)
     mean, spread = float(background.mean()), max(float(background.std()), 1e-6)
     told = words[~np.isnan(words)]
+    z_score = (top - mean) / spread
+    gaps = (top - scores[1:]) / spread
+    rivals, close_rivals, closest_rivals = (_rivals(gaps, sharpness) for sharpness in (1.0, 3.0, 20.0))
     values = {
         "top": top,
-        "z_score": (top - mean) / spread,
+        "z_score": z_score,
         "margin": top - float(background[len(background) // 2]),
         "rank": math.log((1 + len(background) - int(np.searchsorted(background, top))) / (len(background) + 1)),
         "spread": spread,
         "tail": float(background[int(_TAIL * (len(background) - 1))]) - mean,
-        "gap_to_second": (top - float(scores[1])) / spread if len(scores) > 1 else np.nan,
-        "gap_to_last": (top - float(scores[-1])) / spread if len(scores) > 1 else np.nan,
+        "gap_to_second": float(gaps[0]) if len(gaps) else np.nan,
+        "gap_to_last": float(gaps[-1]) if len(gaps) else np.nan,
+        "rivals": rivals,
+        "close_rivals": close_rivals,
+        "closest_rivals": closest_rivals,
+        "contested": z_score * close_rivals,  # rivals tell another thing high above the background than near it
+        "disputed": z_score * closest_rivals,
         "agreement": _agreement(vectors),
         "selectivity": math.log(max(share, 1e-9)),
         "words_of_top": float(words[0]) if len(words) else np.nan,
@@ -66,6 +74,11 @@ def evidence(scores: Float64, *, background: Float64, vectors: Float32, words: F
         "words_at_best": float(told.max()) if len(told) else np.nan,
     }
     return np.array([values[name] for name in FEATURES])
+
+
+def _rivals(gaps: Float64, sharpness: float) -> float:
+    """Weigh the hits behind the top one by how near they are: the log odds of a softmax against it; NaN for none."""
+    return math.log(float(np.exp(-sharpness * gaps).sum()) + 1e-9) if len(gaps) else float("nan")
 
 
 def _agreement(vectors: Float32) -> float:

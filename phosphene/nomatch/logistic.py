@@ -19,7 +19,7 @@ Bools = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 
 FOLDS = 5
-RIDGES = (1.0, 10.0, 100.0)  # penalties on squared weights that are tried
+RIDGES = (0.1, 1.0, 10.0, 100.0)  # penalties on squared weights that are tried
 _KNOTS = (1 / 3, 2 / 3)  # quantiles at which a line may bend
 _ENDS = (0.005, 0.995)  # quantiles beyond which nothing was seen: values are held there
 _MOST_STEPS = 50

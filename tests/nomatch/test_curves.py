@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phosphene.nomatch.curves import (
@@ -27,6 +27,7 @@ def _arrays(scored: list[tuple[float, bool]]) -> tuple[Float64, Bools]:
     return np.array([score for score, _ in scored]), np.array([right for _, right in scored])
 
 
+@settings(deadline=None)
 @given(SCORED)
 def test_auroc_is_the_chance_that_a_right_one_scores_above_a_wrong_one(scored: list[tuple[float, bool]]) -> None:
     scores, right = _arrays(scored)
@@ -40,6 +41,7 @@ def test_auroc_is_the_chance_that_a_right_one_scores_above_a_wrong_one(scored: l
         assert np.isnan(found)
 
 
+@settings(deadline=None)
 @given(SCORED)
 def test_average_precision_is_the_precision_at_each_right_one(scored: list[tuple[float, bool]]) -> None:
     scores, right = _arrays(scored)
@@ -50,6 +52,7 @@ def test_average_precision_is_the_precision_at_each_right_one(scored: list[tuple
         assert np.isnan(average_precision(scores, right))
 
 
+@settings(deadline=None)
 @given(SCORED, st.floats(0.01, 0.99))
 def test_a_threshold_keeps_its_promise_and_is_the_lowest_that_does(
     scored: list[tuple[float, bool]], promised: float
@@ -64,6 +67,7 @@ def test_a_threshold_keeps_its_promise_and_is_the_lowest_that_does(
         assert (wrong >= lower.max()).mean() > promised
 
 
+@settings(deadline=None)
 @given(SCORED)
 def test_reliability_counts_every_question_once(scored: list[tuple[float, bool]]) -> None:
     scores, right = _arrays(scored)
@@ -73,6 +77,7 @@ def test_reliability_counts_every_question_once(scored: list[tuple[float, bool]]
     assert [part.predicted for part in bins] == sorted(part.predicted for part in bins)
 
 
+@settings(deadline=None)
 @given(SCORED)
 def test_a_roc_curve_only_rises(scored: list[tuple[float, bool]]) -> None:
     points = roc(*_arrays(scored))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phosphene.nomatch.evidence import FEATURES, GROUPS, evidence
@@ -29,6 +29,10 @@ def test_a_list_is_told_in_numbers() -> None:
     assert told["z_score"] == pytest.approx((0.3 - 0.05) / 0.05)
     assert told["gap_to_second"] == pytest.approx(1.0)
     assert told["gap_to_last"] == pytest.approx(2.0)
+    assert told["rivals"] == pytest.approx(np.log(np.exp(-1) + np.exp(-2)))
+    assert told["close_rivals"] == pytest.approx(np.log(np.exp(-3) + np.exp(-6)))
+    assert told["closest_rivals"] == pytest.approx(np.log(np.exp(-20) + 1e-9))
+    assert told["contested"] == pytest.approx(5 * told["close_rivals"])
     assert told["rank"] == pytest.approx(np.log(1 / 21))
     assert told["selectivity"] == pytest.approx(np.log(0.1))
     assert (told["words_of_top"], told["words_on_average"], told["words_at_best"]) == pytest.approx((0.8, 0.6, 0.8))
@@ -42,9 +46,10 @@ def test_hits_that_are_alike_agree() -> None:
 def test_what_has_nothing_to_say_is_not_a_number() -> None:
     told = _told([0.3], words=[np.nan])
     silent = {name for name, value in told.items() if np.isnan(value)}
-    assert silent == {"gap_to_second", "gap_to_last", *GROUPS["words"]}
+    assert silent == {*GROUPS["gaps"], *GROUPS["words"]}
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=10), st.floats(-0.5, 0.5), st.floats(0.1, 2))
 def test_what_is_relative_to_the_background_moves_with_it(scores: list[float], shift: float, scale: float) -> None:
     """Another model may score all higher or wider: z-score, rank and gaps stay."""
@@ -58,6 +63,6 @@ def test_what_is_relative_to_the_background_moves_with_it(scores: list[float], s
         words=np.array([]),
         share=1.0,
     )
-    for name in ("z_score", "gap_to_second", "gap_to_last", "agreement"):
+    for name in ("z_score", *GROUPS["gaps"], "agreement"):
         at = FEATURES.index(name)
         assert moved[at] == pytest.approx(still[at], abs=1e-6, nan_ok=True)

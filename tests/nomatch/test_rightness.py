@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phosphene.nomatch.rightness import Described, Rightness, tokens_of
@@ -68,6 +68,7 @@ def test_a_title_that_means_the_same_is_right_whatever_the_model() -> None:
         assert not rightness.is_right(tokens_of("fiddle"), other, cosine_with_title=rightness.synonym - 0.01)
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_a_caption_is_covered_by_itself_and_more(caption: str, more: str) -> None:
     rightness = Rightness(SAMPLE, AXES)
@@ -83,6 +84,7 @@ def test_looks_differ_in_bits() -> None:
     assert not picture("a").looks_like([])
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["title", "keywords", "tags", "year"]),
