@@ -23,6 +23,7 @@ from training.clip.picture import read_pictures
 from training.clip.render import Renderer, on_white
 from training.clip.scores import Retrieval, score_retrieval
 from training.clip.starter import BATCH, Starter
+from training.clip.translations import LANGUAGES, emoji_texts
 from training.clip.wordnet import english_lemmas
 from training.clip.workspace import STARTER, Workspace
 
@@ -69,6 +70,9 @@ class Evaluation:
         return {
             "openmoji_by_name": self.by_name(openmoji, flags=False).report(),
             "openmoji_by_name_with_flags": self.by_name(openmoji, flags=True).report(),
+            "openmoji_by_name_in_other_languages": {
+                language: self.by_translated_name(openmoji, language).report() for language in LANGUAGES
+            },
             "clipart_by_title": self.by_title(held_out).report(),
             "clipart_by_title_other_samples": [self.by_title(gallery).report() for gallery in others],
             "clipart_by_keyword": self.by_keyword(held_out).report(),
@@ -106,6 +110,16 @@ class Evaluation:
         rows = [row for row, picture in enumerate(gallery.pictures) if flags or not picture.is_flag]
         queries = self.starter.embed_texts([gallery.pictures[row].label for row in rows])
         relevant = torch.zeros(len(rows), len(gallery.pictures), dtype=torch.bool)
+        relevant[torch.arange(len(rows)), torch.tensor(rows)] = True
+        return score_retrieval(queries @ gallery.embeddings.T, relevant)
+
+    def by_translated_name(self, gallery: Gallery, language: str) -> Retrieval:
+        """Each CLDR name in another language must find its own picture; flags are not asked."""
+        names = {code: texts[0] for code, texts in emoji_texts(self.workspace, language).items() if texts}
+        codes = [picture.concept.removeprefix("emoji:") for picture in gallery.pictures]
+        rows = [row for row, code in enumerate(codes) if code in names and not gallery.pictures[row].is_flag]
+        queries = self.starter.embed_texts([names[codes[row]] for row in rows])
+        relevant = torch.zeros(len(rows), len(codes), dtype=torch.bool)
         relevant[torch.arange(len(rows)), torch.tensor(rows)] = True
         return score_retrieval(queries @ gallery.embeddings.T, relevant)
 

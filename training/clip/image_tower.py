@@ -54,7 +54,7 @@ class ImageSchedule:
         Stage(80, 1_250, memory_weight=0.5, first_rate=1.0, last_rate=0.24),
         Stage(128, 350, memory_weight=1.0, first_rate=0.24, last_rate=0.05),
         Stage(128, 500, memory_weight=1.0, first_rate=0.5, last_rate=0.01),
-        Stage(128, 3_000, memory_weight=1.0, first_rate=0.6, last_rate=0.01, clipart_factor=2.0),
+        Stage(128, 2_200, memory_weight=1.0, first_rate=0.6, last_rate=0.01, clipart_factor=2.0),
     )
     head_steps: int = 120  # of the first stage: the projection alone
     batch: int = 64

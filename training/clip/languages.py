@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 class LanguageSchedule(TextSchedule):
     """As for English, from where that ended."""
 
-    steps: int = 400
+    steps: int = 900
     learning_rate: float = 7e-4
     token_learning_rate: float = 4e-4
     warmup: int = 30
-    translation_weight: float = 3.0
+    translation_weight: float = 5.0
     seed: int = 1
 
 

@@ -32,18 +32,22 @@ def read_translations(workspace: Workspace) -> dict[str, list[str]]:
     }
     meanings: dict[str, dict[str, None]] = defaultdict(dict)
     for language in LANGUAGES:
-        path = workspace.npm / "emojibase-data" / language / "data.json"
-        for entry in json.loads(path.read_text(encoding="utf-8")):
-            concept = concepts.get(plain_code(entry["hexcode"]))
-            if concept is None:
-                continue
-            for text in _texts(entry):
-                meanings[text][concept.name] = None
+        for code, texts in emoji_texts(workspace, language).items():
+            if code in concepts:
+                for text in texts:
+                    meanings[text][concepts[code].name] = None
     return {
         text: list(names)
         for text, names in sorted(meanings.items())
         if text not in english and len(names) <= _MAX_MEANINGS
     }
+
+
+def emoji_texts(workspace: Workspace, language: str) -> dict[str, list[str]]:
+    """Name and keywords of each emoji in a language, by code; the name comes first."""
+    path = workspace.npm / "emojibase-data" / language / "data.json"
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    return {plain_code(entry["hexcode"]): _texts(entry) for entry in entries}
 
 
 def foreign_words(translations: Iterable[str], workspace: Workspace) -> set[str]:
