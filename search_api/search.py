@@ -109,7 +109,9 @@ def run_search(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> Searc
     hits = tuple(Hit(assets[i], point.score) for i, point in zip(ids, points, strict=True) if i in assets)
     read = perf_counter()
 
-    match = engine.judge.judge(Question(tenant, asked.vector, _modality(query), head, query.filter))
+    match = engine.judge.judge(
+        Question(tenant, asked.vector, _modality(query), head, query.filter, itself=query.asset_id)
+    )
     done = perf_counter()
 
     following = cursors.after(points, query=question, before=before) if more else None

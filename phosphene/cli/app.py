@@ -172,6 +172,10 @@ def calibrate(
     json: Json = False,
 ) -> None:
     """Learn from the catalogue's own captions when the best hit is a match; exit status 1 when nothing could be."""
+    if not 0 < false_match_rate < 1:
+        raise InvalidInput(f"the false-match rate lies between 0 and 1, not at {false_match_rate}")
+    if plot is not None and not plot.absolute().parent.is_dir():
+        raise InvalidInput(f"there is no folder {plot.absolute().parent} for --plot")
     with _backend("calibrate", data=data, model=model, server=server, api_key=api_key) as backend:
         response = backend.calibrate(false_match_rate=false_match_rate)
     output.calibrated(response, as_json=json)

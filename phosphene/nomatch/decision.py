@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Mapping, Sequence
@@ -14,14 +15,18 @@ from phosphene.blobs import BlobStore
 from phosphene.catalog.catalog import Catalog
 from phosphene.catalog.records import AssetState, CalibrationRecord
 from phosphene.encoders import Encoder
+from phosphene.errors import DamagedData
 from phosphene.filters import Filter, tenant_filter
 from phosphene.nomatch.background import SIZE, Background, sample_background
 from phosphene.nomatch.calibration import GROWTH, Calibration
 from phosphene.nomatch.evidence import CLOSE, HEAD, LEAST_BACKGROUND, Z_SCORE, Float64, evidence
 from phosphene.nomatch.words import WordEmbeddings, nearest_words, plain, words_of
-from phosphene.types import Float32, Modality, SpaceId, TenantId
+from phosphene.types import AssetId, Float32, Modality, SpaceId, TenantId
 from phosphene.vectors.base import ScoredPoint, VectorIndex, asset_of
 
+log = logging.getLogger(__name__)
+
+_COMPLETE = 0.9  # share of the background that must have vectors; else it is drawn again soon
 _FRESH_S = 30.0  # how long what is known of a catalogue is good for
 _MOST_SHARES = 1000
 _FRESH_SMALL_S = 2.0  # the same while it is smaller than the background: it may just be coming in
@@ -53,6 +58,7 @@ class Question:
     modality: Modality | None  # None: a bare vector, which can be either
     points: Sequence[ScoredPoint]
     filter: Filter | None = None
+    itself: AssetId | None = None  # the asset that was asked with: no part of the background then
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class _Known:
     sampled_at: int  # pictures there were when the background was drawn
     assets: int
     calibrations: Mapping[Modality, Calibration]
-    elsewhere: bool  # there is a calibration, but of another space
+    elsewhere: bool  # there are calibrations, but none that fits this space
     good_until: float
     shares: dict[Filter, float]  # that filters let through, as far as they were asked
 
@@ -85,6 +91,7 @@ class Judge:
         self._catalog, self._index = catalog, index
         self._lock = threading.Lock()
         self._known: dict[TenantId, _Known] = {}
+        self._forgotten: dict[TenantId, int] = {}  # how often
 
     def judge(self, question: Question) -> Match:
         """Decide. Raises Unavailable."""
@@ -106,13 +113,14 @@ class Judge:
         """Look again before the next decision: there is a new calibration."""
         with self._lock:
             self._known.pop(tenant, None)
+            self._forgotten[tenant] = self._forgotten.get(tenant, 0) + 1
 
     def _evidence(self, question: Question, known: _Known, *, with_words: bool) -> Float64 | None:
         share = self._share(question, known) if with_words else 1.0
         return gather(
             question.vector,
             question.points,
-            background=known.background,
+            background=known.background.without(frozenset({question.itself} if question.itself else ())),
             index=self._index,
             words=self.words if with_words else None,
             share=share,
@@ -133,19 +141,20 @@ class Judge:
 
     def _look(self, tenant: TenantId) -> _Known:
         with self._lock:
-            known = self._known.get(tenant)
+            known, forgotten = self._known.get(tenant), self._forgotten.get(tenant, 0)
         if known is not None and monotonic() < known.good_until:
             return known
         fresh = self._read(tenant, known)
         with self._lock:
-            self._known[tenant] = fresh
+            if self._forgotten.get(tenant, 0) == forgotten:  # else it may have been read before what is new
+                self._known[tenant] = fresh
         return fresh
 
     def _read(self, tenant: TenantId, before: _Known | None) -> _Known:
         assets = self._catalog.count_assets(tenant, AssetState.INDEXED)
         records = self._catalog.calibrations(tenant)
-        space = self._index.space.id
-        if before is not None and abs(assets - before.sampled_at) <= GROWTH / 2 * before.sampled_at:
+        calibrations = usable(records, self._index.space.id)
+        if before is not None and _still_fair(before, assets):
             background, sampled_at = before.background, before.sampled_at
         else:
             background, sampled_at = sample_background(tenant, catalog=self._catalog, index=self._index), assets
@@ -153,11 +162,17 @@ class Judge:
             background=background,
             sampled_at=sampled_at,
             assets=assets,
-            calibrations=usable(records, space),
-            elsewhere=any(record.space_id != space for record in records),
+            calibrations=calibrations,
+            elsewhere=bool(records) and not calibrations,
             good_until=monotonic() + (_FRESH_S if assets > SIZE else _FRESH_SMALL_S),
             shares={},
         )
+
+
+def _still_fair(known: _Known, assets: int) -> bool:
+    """Whether a background stands for a catalogue of so many pictures: a new model may have embedded none at first."""
+    complete = len(known.background.ids) >= _COMPLETE * min(SIZE, assets)
+    return complete and abs(assets - known.sampled_at) <= GROWTH / 2 * known.sampled_at
 
 
 def gather(
@@ -192,9 +207,19 @@ def gather(
 
 
 def usable(records: Sequence[CalibrationRecord], space: SpaceId) -> dict[Modality, Calibration]:
-    """Read the calibrations of a space, without those fitted on evidence that is no longer collected."""
-    read = [Calibration.from_json(record.content) for record in records if record.space_id == space]
-    return {calibration.modality: calibration for calibration in read if calibration.model.known}
+    """Read the calibrations of a space, without those that were stored by another version and mean nothing here."""
+    found: dict[Modality, Calibration] = {}
+    for record in records:
+        if record.space_id != space:
+            continue
+        try:
+            calibration = Calibration.from_json(record.content)
+        except DamagedData as error:
+            log.warning("a stored calibration is left out: %s", error)
+            continue
+        if calibration.model.known:
+            found[calibration.modality] = calibration
+    return found
 
 
 def z_threshold(candidates: int) -> float:
@@ -240,7 +265,7 @@ def _rule_of_thumb(question: Question, found: Float64 | None, known: _Known, *, 
     else:
         note = f"{'a match' if matched else 'nearest, not a match'} by a rule of thumb: the best hit stands "
         note += f"{z_score:.1f} standard deviations above the catalogue, a match from {threshold:.1f}"
-    if not calibrated:
+    if not calibrated and (question.modality is not None or not known.calibrations):
         why = "calibrated for another model" if stale else "not calibrated"
         note += f"; {why}: run `phosphene calibrate`"
     return Match(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
+import logging
 import threading
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
@@ -13,8 +14,10 @@ import numpy as np
 
 from phosphene.blobs import BlobStore
 from phosphene.encoders import Encoder
-from phosphene.errors import NotFound
+from phosphene.errors import NotFound, Unavailable
 from phosphene.types import Float32, SpaceId
+
+log = logging.getLogger(__name__)
 
 FIELDS = ("title", "keywords", "tags", "labels", "subjects", "caption", "description")  # what speaks of the content
 MOST_WORDS = 8  # of one picture: the title and what is said first
@@ -77,12 +80,13 @@ class WordEmbeddings:
         blobs.put(_key(self._encoder.space.id), out.getvalue())
 
     def load(self, blobs: BlobStore) -> None:
-        """Remember what was kept for this space, if anything was."""
-        with contextlib.suppress(NotFound):
-            kept = np.load(io.BytesIO(blobs.get(_key(self._encoder.space.id))), allow_pickle=False)
-            rows = kept["rows"].astype(np.float32)
-            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-            self._remember(dict(zip(json.loads(kept["words"].tobytes()), rows, strict=True)))
+        """Remember what was kept for this space, if anything was and can be read: it is only a saving."""
+        try:
+            self._remember(_read(blobs.get(_key(self._encoder.space.id))))
+        except NotFound:
+            return
+        except (Unavailable, ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
+            log.warning("embeddings of words are made anew, those kept cannot be read: %s", error)
 
     def _remember(self, fresh: Mapping[str, Float32]) -> None:
         with self._lock:
@@ -100,6 +104,15 @@ def nearest_words(vector: Float32, words: Iterable[Sequence[str]], embeddings: W
         best.append(float(cosines[at : at + len(some)].max()) if some else float("nan"))
         at += len(some)
     return best
+
+
+def _read(kept: bytes) -> dict[str, Float32]:
+    """Read what `save` wrote. Raises what numpy, zipfile and json raise on other bytes."""
+    with np.load(io.BytesIO(kept), allow_pickle=False) as arrays:
+        rows = arrays["rows"].astype(np.float32)
+        words = json.loads(arrays["words"].tobytes())
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return dict(zip(words, rows, strict=True))
 
 
 def _key(space: SpaceId) -> str:

@@ -11,6 +11,7 @@ from phosphene import __version__
 from phosphene.assemble import Engine
 from phosphene.catalog.records import AssetState
 from phosphene.errors import PictureFault
+from phosphene.filters import tenant_filter
 from phosphene.types import FieldKind, TenantId
 from search_api.schemas.values import Body
 
@@ -38,7 +39,7 @@ class StatusResponse(BaseModel):
     dimension: int
     assets: int
     searchable: int
-    embedded: int = Field(description="vectors of this space, of all tenants; 0 with a model that is new here")
+    embedded: int = Field(description="pictures that this model has embedded; 0 with a model that is new here")
     waiting: int = Field(description="pictures, of all tenants, that wait for their embedding")
     data: str | None = Field(description="the data folder, for callers with the local token")
 
@@ -53,7 +54,7 @@ class StatusResponse(BaseModel):
             dimension=space.dimension,
             assets=engine.catalog.count_assets(tenant),
             searchable=engine.catalog.count_assets(tenant, AssetState.INDEXED),
-            embedded=engine.index.count(),
+            embedded=engine.index.count(tenant_filter(tenant, None)),
             waiting=engine.catalog.pending_work(space.id),
             data=str(engine.settings.data.absolute()) if local and engine.settings.embedded else None,
         )

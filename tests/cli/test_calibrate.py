@@ -95,6 +95,9 @@ def test_what_can_not_be_done_is_said_in_one_line(shell: Shell, tmp_path: Path) 
     wrong = shell.run("calibrate", "--false-match-rate", "1.5")
     assert wrong.returncode == 2
     assert "phosphene: the false-match rate lies between 0 and 1, not at 1.5" in wrong.stderr.splitlines()
+    nowhere = shell.run("calibrate", "--plot", "no-such-folder/curves.png")
+    assert nowhere.returncode == 2
+    assert "no-such-folder for --plot" in nowhere.stderr
     empty = Shell(tmp_path).run("calibrate")
     assert empty.returncode == 1
     assert empty.stdout == ""

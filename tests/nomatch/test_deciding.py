@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from phosphene.assemble import Engine
+from phosphene.assemble import Engine, open_engine
 from phosphene.catalog.records import Asset, CalibrationRecord
 from phosphene.errors import InvalidInput, Overloaded
 from phosphene.filters import Equals
+from phosphene.nomatch import decision
 from phosphene.nomatch.asking import Examination
 from phosphene.nomatch.decision import Match, z_threshold
 from phosphene.nomatch.evidence import FEATURES, GROUPS
 from phosphene.nomatch.words import WordEmbeddings, words_of
 from phosphene.types import DEFAULT_TENANT as T
 from phosphene.types import Modality, RawEmbeddings, Sha256, TenantId, point_id
+from phosphene.vectors.base import VectorQuery
 from search_api.search import SearchQuery, run_search
-from tests.search_api.served import PICTURES, png
+from tests.search_api.served import PICTURES, png, settings_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from phosphene.encoders import Encoder
 
@@ -72,8 +77,10 @@ def test_calibrated_answers_carry_a_probability_for_texts_and_pictures(engine: E
         assert 0 < match.probability < 1
         assert match.matched is (match.probability >= match.threshold)
         assert ("nearest, not a match" in match.note) is not match.matched
-    vector = np.ones(engine.index.space.dimension)
-    assert not ask(engine, vector=vector).calibrated  # it could be of a text or of a picture
+    bare = ask(engine, vector=np.ones(engine.index.space.dimension))
+    assert not bare.calibrated  # it could be of a text or of a picture
+    assert not bare.stale
+    assert "phosphene calibrate" not in bare.note  # would not help
 
 
 def test_the_catalogues_own_pictures_are_matches_and_noise_is_not(engine: Engine) -> None:
@@ -135,6 +142,64 @@ def test_another_model_asks_for_another_calibration(uncalibrated: Engine) -> Non
     match = ask(uncalibrated, text="a dog")
     assert (match.calibrated, match.stale) == (False, True)
     assert "calibrated for another model" in match.note
+
+
+def test_a_calibration_that_cannot_be_read_is_left_out(engine: Engine) -> None:
+    unreadable = CalibrationRecord(engine.index.space.id, Modality.IMAGE, {"x": 1}, pictures(engine)[0].added_at)
+    engine.catalog.store_calibration(T, unreadable)
+    engine.judge.forget(T)
+    assert ask(engine, text="a dog").calibrated
+    assert not ask(engine, image=png(1)).calibrated
+    assert [outcome.reason for outcome in engine.calibrate(T)] == [None, None]
+    assert ask(engine, image=png(1)).calibrated
+
+
+@pytest.mark.parametrize("damage", [lambda kept: kept[: len(kept) // 2], lambda _: b"", lambda _: b"garbage"])
+def test_damaged_words_are_embedded_anew(
+    calibrated_folder: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    folder = Path(shutil.copytree(calibrated_folder, tmp_path / "damaged"))
+    kept = next(path for path in folder.rglob("*.npz") if "words" in str(path))
+    kept.write_bytes(damage(kept.read_bytes()))
+    with open_engine(settings_for(folder), command="tests") as opened:
+        assert ask(opened, text="a dog").calibrated
+
+
+def test_a_model_that_embeds_late_gets_its_background(uncalibrated: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    index, question = uncalibrated.index, {"vector": np.ones(uncalibrated.index.space.dimension)}
+    points = [point_id(asset.id, index.space.id) for asset in pictures(uncalibrated)]
+    vectors = index.vectors(points)
+    payloads = {one.id: one.payload for one in index.query([VectorQuery(vectors[points[0]], PICTURES)])[0]}
+    index.delete(points[1:])
+    assert "too few pictures" in ask(uncalibrated, **question).note
+    rows = RawEmbeddings(index.space, np.stack([vectors[point] for point in points])).unit()
+    index.upsert(points, rows, [payloads[point] for point in points])
+    monkeypatch.setattr(decision, "monotonic", lambda: time.monotonic() + 60)  # what was known is no longer fresh
+    assert "standard deviations" in ask(uncalibrated, **question).note
+
+
+def test_the_picture_asked_with_is_no_part_of_its_background(uncalibrated: Engine) -> None:
+    everyone = pictures(uncalibrated)
+    points = [point_id(asset.id, uncalibrated.index.space.id) for asset in everyone]
+    vectors = uncalibrated.index.vectors(points)
+    cosines = np.sort([vectors[points[0]] @ vectors[point] for point in points[1:]])
+    z_score = ask(uncalibrated, asset_id=everyone[0].id).z_score
+    assert z_score == pytest.approx((cosines[-1] - cosines[:-1].mean()) / cosines[:-1].std(), rel=0.02)
+
+
+def test_what_was_read_before_a_calibration_is_not_kept_after_it(
+    uncalibrated: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, read = uncalibrated.judge, uncalibrated.judge._read
+
+    def slow_read(*known: Any) -> Any:  # noqa: ANN401  the judge's own
+        found = read(*known)
+        judge.forget(T)  # as a calibration does that is stored meanwhile
+        return found
+
+    monkeypatch.setattr(judge, "_read", slow_read)
+    ask(uncalibrated, text="a dog")
+    assert T not in judge._known
 
 
 def test_tenants_calibrate_for_themselves(engine: Engine) -> None:
