@@ -6,7 +6,6 @@ A model is a local folder, or a repository of the Hugging Face hub that is in th
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import logging
 from collections.abc import Iterable
@@ -21,8 +20,18 @@ Untyped = Any  # an object of diffusers or transformers, which publish no types 
 
 MODEL_INDEX = "model_index.json"
 SCHEDULER_CONFIG = "scheduler_config.json"
-_WEIGHT_STEMS = ("diffusion_pytorch_model", "model")  # as diffusers and as transformers call them
-_VARIANTS = ("", ".fp16")
+OF_DIFFUSERS = "diffusion_pytorch_model"  # as it calls weights
+OF_TRANSFORMERS = "model"
+# The names of one choice of weights. diffusers takes the index first, transformers the single file.
+_VARIANTS = (
+    ("{}.safetensors", "{}.safetensors.index.json"),
+    (
+        "{}.fp16.safetensors",
+        "{}.safetensors.index.fp16.json",
+        "{}.safetensors.fp16.index.json",  # older forms, which diffusers still reads
+        "{}.fp16.safetensors.index.json",
+    ),
+)
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _HASH_CHUNK = 1 << 20
 
@@ -59,9 +68,11 @@ def load_component(kind: Untyped, folder: Path, *, device: str = "cpu") -> Untyp
     named = config.get("_class_name") or kind.__name__
     if named != kind.__name__:
         raise ModelError(f"{folder} holds a {named}, where a {kind.__name__} is needed")
-    weights = weights_of(folder)
-    _require_weights(weights)
+    if "transformers_weights" in config:  # transformers would read that file in place of those that are checked here
+        raise ModelError(f"{folder / 'config.json'} chooses its weights by transformers_weights: take that line out")
     of_diffusers = kind.__module__.startswith("diffusers.")
+    weights = weights_of(folder, OF_DIFFUSERS if of_diffusers else OF_TRANSFORMERS)
+    _require_weights(weights)
     options: dict[str, Any] = {"low_cpu_mem_usage": False} if of_diffusers else {}  # True needs one package more
     try:
         model, report = kind.from_pretrained(
@@ -123,10 +134,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def hash_weights(folders: Iterable[Path]) -> Sha256:
-    """Hash every safetensors file of some folders, by path and content."""
+    """Hash the weights in the parts of some models, by path and content.
+
+    Parts are what `load_component` reads: sub-folders, or links to such. With the safetensors files goes the index that
+    says which of them belong together.
+    """
     digest = hashlib.sha256()
     for folder in folders:
-        for path in sorted(folder.rglob("*.safetensors")):
+        for path in sorted({*folder.glob("*/*.safetensors"), *folder.glob("*/*.safetensors*.json")}):
             digest.update(path.relative_to(folder).as_posix().encode())
             with path.open("rb") as file:
                 while chunk := file.read(_HASH_CHUNK):
@@ -139,12 +154,20 @@ def first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def weights_of(folder: Path) -> Path:
-    """Find a sub-folder's safetensors file, or the index of several. Raises ModelError, UnsafeWeights for pickles."""
-    for stem, variant in itertools.product(_WEIGHT_STEMS, _VARIANTS):
-        for name in (f"{stem}{variant}.safetensors", f"{stem}.safetensors.index{variant}.json"):
-            if (folder / name).is_file():
-                return folder / name
+def weights_of(folder: Path, stem: str) -> Path:
+    """Find a sub-folder's safetensors file, or the index of several; stem is what the library calls them.
+
+    Raises ModelError, also where two could be meant and so another than the checked one might be loaded; UnsafeWeights
+    for pickles.
+    """
+    for names in _VARIANTS:
+        found = [path for name in names if (path := folder / name.format(stem)).is_file()]
+        if len(found) > 1:
+            raise ModelError(
+                f"{folder} has both {found[0].name} and {found[1].name}: take away the one that is not meant"
+            )
+        if found:
+            return found[0]
     pickles = [path.name for pattern in _PICKLES for path in sorted(folder.glob(pattern))]
     if pickles:
         raise UnsafeWeights(
@@ -160,7 +183,20 @@ def _require_weights(weights: Path) -> None:
     if weights.suffix == ".safetensors":
         require_safetensors(weights)
         return
-    for shard in sorted(set(read_json(weights).get("weight_map", {}).values())):
-        if Path(shard).name != shard or not (weights.parent / shard).is_file():
+    for shard in _shards(weights):
+        if Path(shard).name != shard:
+            raise ModelError(f"{weights} names {shard}, which is not a file of its folder")
+        if not (weights.parent / shard).is_file():
             raise ModelError(f"{weights} names {shard}, which is not there: is the model complete?")
         require_safetensors(weights.parent / shard)
+
+
+def _shards(index: Path) -> list[str]:
+    """Give the names of the files that an index names. Raises ModelError."""
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ModelError(f"{index}: weight_map is no object of tensors and their files")
+    for tensor, shard in weight_map.items():
+        if not isinstance(shard, str):
+            raise ModelError(f"{index}: weight_map puts {tensor} into {shard!r}, which is no name of a file")
+    return sorted(set(weight_map.values()))

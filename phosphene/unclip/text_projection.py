@@ -16,7 +16,7 @@ from torch import nn
 
 from phosphene.errors import ModelError
 from phosphene.model_files import require_safetensors
-from phosphene.unclip.components import read_json, weights_of
+from phosphene.unclip.components import OF_DIFFUSERS, read_json, weights_of
 from phosphene.unclip.text_prior import Captions
 
 _SIZES = ("clip_extra_context_tokens", "clip_embeddings_dim", "time_embed_dim", "cross_attention_dim")
@@ -46,7 +46,7 @@ class TextProjection(nn.Module):
     def load(cls, folder: Path, *, device: str) -> Self:
         """Read it from its sub-folder. Raises ModelError, UnsafeWeights."""
         config = read_json(folder / "config.json")
-        path = require_safetensors(weights_of(folder))
+        path = require_safetensors(weights_of(folder, OF_DIFFUSERS))
         try:
             model = cls(**{name: int(config[name]) for name in _SIZES if name in config})
             absent = model.load_state_dict(load_file(path), strict=False).missing_keys

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from phosphene.encoders import Encoder
 from phosphene.errors import InvalidSettings, ModelError, ModelNotFound, SpaceMismatch, UnsafeWeights
 from phosphene.types import PixelSpec, RawEmbeddings, Sha256, Space
+from phosphene.unclip.components import hash_weights
 from phosphene.unclip.imagine import Part, Request, imagine
 from phosphene.unclip.loading import load_generator
 from tests.unclip import starter_models
@@ -162,6 +163,116 @@ def test_weights_in_several_files_are_read_and_checked(karlo: Path) -> None:
     refusal(karlo, UnsafeWeights)
     (karlo / "decoder" / "a.safetensors").unlink()
     assert "a.safetensors" in refusal(karlo, ModelError)
+
+
+class Told:
+    """A pickle that would write a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return Path.touch, (self.path,)
+
+
+def index_of(weights: Path, shard: object) -> dict[str, object]:
+    """Make an index that finds all tensors of a file in a shard."""
+    return {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(load_file(weights), shard)}
+
+
+@pytest.mark.parametrize(
+    ("weights", "index"),
+    [
+        (DECODER, "diffusion_pytorch_model.safetensors.index.json"),
+        (TEXT, "model.safetensors.index.json"),
+        (DECODER, "diffusion_pytorch_model.safetensors.index.fp16.json"),
+        (DECODER, "diffusion_pytorch_model.safetensors.fp16.index.json"),
+        (DECODER, "diffusion_pytorch_model.fp16.safetensors.index.json"),
+    ],
+)
+def test_an_index_beside_whole_weights_does_not_bring_a_pickle_in(karlo: Path, weights: str, index: str) -> None:
+    safe = karlo / weights
+    (safe.parent / index).write_text(json.dumps(index_of(safe, "evil.bin")))
+    torch.save({"conv_in.bias": Told(karlo / "ran")}, safe.parent / "evil.bin")
+    if "fp16" in index:
+        safe = safe.rename(safe.with_suffix(".fp16.safetensors"))
+    message = refusal(karlo, ModelError)
+    assert index in message
+    assert safe.name in message
+    safe.unlink()
+    assert "evil.bin" in refusal(karlo, UnsafeWeights)
+    assert not (karlo / "ran").exists()
+
+
+def test_weights_of_another_library_are_not_checked_in_place_of_those_that_are_read(karlo: Path) -> None:
+    shutil.copy(karlo / DECODER, karlo / "text_encoder" / "diffusion_pytorch_model.safetensors")
+    torch.save({"a": torch.zeros(3)}, karlo / TEXT)
+    refusal(karlo, UnsafeWeights)
+
+
+def test_weights_that_a_configuration_chooses_are_refused(karlo: Path) -> None:
+    path = karlo / "text_encoder" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "transformers_weights": "evil.safetensors.index.json"}))
+    message = refusal(karlo, ModelError)
+    assert "transformers_weights" in message
+    assert str(path) in message
+
+
+@pytest.mark.parametrize(
+    ("shard", "kind"),
+    [
+        ("evil.bin", UnsafeWeights),
+        ("evil.gguf", ModelError),
+        ("../prior/diffusion_pytorch_model.safetensors", ModelError),
+        ("/etc/passwd", ModelError),
+        ("", ModelError),
+        (7, ModelError),
+        (None, ModelError),
+        (["a.safetensors"], ModelError),
+    ],
+)
+def test_shards_are_safetensors_files_of_the_folder(karlo: Path, shard: object, kind: type[Exception]) -> None:
+    whole = karlo / DECODER
+    for name in ("evil.bin", "evil.gguf"):
+        shutil.copy(whole, whole.parent / name)  # a safe content does not make up for the name: it decides who reads it
+    index = whole.with_name(f"{whole.name}.index.json")
+    index.write_text(json.dumps(index_of(whole, shard)))
+    whole.unlink()
+    message = refusal(karlo, kind)
+    assert str(shard) in message
+    assert str(index.parent) in message
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"weight_map": ["a"]}, {"weight_map": 3}, {"weight_map": None}, {"weight_map": {}}]
+)
+def test_an_index_without_a_map_is_named(karlo: Path, content: dict[str, object]) -> None:
+    whole = karlo / DECODER
+    index = whole.with_name(f"{whole.name}.index.json")
+    index.write_text(json.dumps(content))
+    whole.unlink()
+    message = refusal(karlo, ModelError)
+    assert str(index) in message
+    assert "weight_map" in message
+
+
+def test_the_hash_is_of_the_weights_that_are_loaded(tmp_path: Path) -> None:
+    elsewhere, model = tmp_path / "elsewhere", tmp_path / "model"
+    for folder in (elsewhere, model / "prior"):
+        folder.mkdir(parents=True)
+    (elsewhere / "a.safetensors").write_bytes(b"1")
+    (model / "decoder").symlink_to(elsewhere)
+    hashes = [hash_weights([model])]
+    for path, counts in (
+        (elsewhere / "a.safetensors", True),
+        (model / "prior" / "b.safetensors", True),
+        (model / "prior" / "b.safetensors.index.json", True),
+        (model / "prior" / "config.json", False),
+        (model / "whole.safetensors", False),  # a checkpoint for other programs: no part
+    ):
+        path.write_bytes(b"2")
+        hashes.append(hash_weights([model]))
+        assert (hashes[-1] != hashes[-2]) is counts
 
 
 def test_half_precision_files_are_read_where_there_are_no_others(karlo: Path) -> None:
