@@ -15,6 +15,7 @@ from typing import Any
 from phosphene.errors import ModelError, ModelNotFound, UnsafeWeights
 from phosphene.model_files import cached_file, require_safetensors
 from phosphene.types import Sha256
+from phosphene.unclip.base import MAX_SIDE
 
 Untyped = Any  # an object of diffusers or transformers, which publish no types for it
 
@@ -101,6 +102,17 @@ def load_scheduler(kind: Untyped, folder: Path, **overrides: object) -> Untyped:
         raise ModelError(
             f"{folder / SCHEDULER_CONFIG} can't be used as {kind.__name__}: {first_line(error)}"
         ) from error
+
+
+def sample_size_of(network: Untyped, folder: Path) -> int:
+    """Give both sides of what a loaded network draws, in its own cells. Raises ModelError.
+
+    diffusers takes any sample_size, so that a wrong one would be found out only when it is drawn with.
+    """
+    size = network.config.get("sample_size")
+    if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_SIDE:
+        raise ModelError(f"{folder / 'config.json'}: sample_size is {size!r}; it must be a whole number, 1..{MAX_SIDE}")
+    return size
 
 
 def keep_prompts_out_of_logs() -> None:

@@ -33,6 +33,7 @@ from phosphene.unclip.components import (
     load_component,
     load_scheduler,
     load_tokenizer,
+    sample_size_of,
 )
 from phosphene.unclip.diffusion import streams
 from phosphene.unclip.pixels import to_pixels
@@ -57,7 +58,7 @@ class KandinskyGenerator:
         if unet.config.encoder_hid_dim != network.config.embedding_dim:
             raise ModelError(f"{folder} and {prior_folder} are of different CLIP spaces")
         scale = int(self._decoder.movq_scale_factor)
-        side = int(unet.config.sample_size) * scale
+        side = sample_size_of(unet, folder / "unet") * scale
         self._card = GeneratorCard(
             layout="kandinsky-2.2",
             model=str(folder),

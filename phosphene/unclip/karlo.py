@@ -17,7 +17,7 @@ from torch.nn import functional
 from phosphene.errors import ModelError
 from phosphene.types import Float32, Pixels, Sha256
 from phosphene.unclip.base import ClipSpace, GeneratorCard, RawRows, Sampling, Size, Watch, require_rows
-from phosphene.unclip.components import Untyped, hash_weights, load_component
+from phosphene.unclip.components import Untyped, hash_weights, load_component, sample_size_of
 from phosphene.unclip.diffusion import denoise, gaussian, guide, streams
 from phosphene.unclip.pixels import to_pixels
 from phosphene.unclip.text_prior import TextPrior, load_unclip_schedule
@@ -47,7 +47,8 @@ class KarloGenerator:
         self._learned_variance = self._decoder_schedule.config.variance_type == "learned_range"
         if self._learned_variance and self._decoder.config.out_channels != 2 * self._channels:
             raise ModelError(f"{folder}: the decoder's schedule wants a variance that the decoder does not give")
-        small, large = (int(network.config.sample_size) for network in (self._decoder, self._first))
+        small = sample_size_of(self._decoder, folder / "decoder")
+        large = sample_size_of(self._first, folder / "super_res_first")
         self._card = GeneratorCard(
             layout="karlo",
             model=str(folder),

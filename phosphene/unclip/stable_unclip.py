@@ -28,6 +28,7 @@ from phosphene.unclip.components import (
     load_scheduler,
     load_tokenizer,
     read_json,
+    sample_size_of,
 )
 from phosphene.unclip.diffusion import streams
 from phosphene.unclip.karlo import VIT_L_14
@@ -64,7 +65,7 @@ class StableUnclipGenerator:
                 f"makes {self._prior.dimension}: Karlo's prior goes with stable-diffusion-2-1-unclip-small"
             )
         scale = int(self._pipeline.vae_scale_factor)
-        side = int(unet.config.sample_size) * scale
+        side = sample_size_of(unet, folder / "unet") * scale
         self._card = GeneratorCard(
             layout="stable-unclip",
             model=str(folder),
@@ -158,7 +159,7 @@ def _load_pipeline(folder: Path, device: str) -> Untyped:
 
 def _load_any_scheduler(folder: Path) -> Untyped:
     name = read_json(folder / SCHEDULER_CONFIG).get("_class_name")
-    if name not in SCHEDULERS:
+    if not isinstance(name, str) or name not in SCHEDULERS:
         raise ModelError(
             f"{folder} is a {name}; schedulers that are known to work here: {', '.join(sorted(SCHEDULERS))}"
         )

@@ -27,7 +27,7 @@ from torch.nn import functional
 from phosphene.errors import InvalidInput, ModelError
 from phosphene.types import Float32
 from phosphene.unclip.base import Sampling
-from phosphene.unclip.components import Untyped, load_component, load_scheduler
+from phosphene.unclip.components import Untyped, load_component, load_scheduler, sample_size_of
 from phosphene.unclip.pixels import from_pixels, to_pixels
 
 __all__ = [  # all that a trainer needs
@@ -129,6 +129,8 @@ class StarterNetworks:
             decoder_fold=config.decoder_fold,
             super_resolution_fold=config.super_resolution_fold,
         )
+        for name in ("decoder", "super_resolution"):
+            sample_size_of(getattr(networks, name), folder / name)
         _require_fit(networks, folder)
         return networks
 

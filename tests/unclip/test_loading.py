@@ -19,6 +19,7 @@ from phosphene.unclip.components import hash_weights
 from phosphene.unclip.imagine import Part, Request, imagine
 from phosphene.unclip.loading import load_generator
 from tests.unclip import starter_models
+from tests.unclip.conftest import PRIORS
 
 DECODER = "decoder/diffusion_pytorch_model.safetensors"
 PROJECTION = "text_proj/diffusion_pytorch_model.safetensors"
@@ -113,6 +114,44 @@ def test_a_configuration_that_does_not_fit_is_named(karlo: Path, file: str, chan
     path = karlo / file
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     assert str(path.parent) in refusal(karlo, ModelError)
+
+
+SIZED = (
+    "starter/decoder",
+    "starter/super_resolution",
+    "karlo/decoder",
+    "karlo/super_res_first",
+    "kandinsky/unet",
+    "stable/unet",
+)
+
+
+@pytest.mark.parametrize("size", [None, "wide", [8, 8], 0, -8, 8.5, True, 10**9])
+@pytest.mark.parametrize("sized", SIZED)
+def test_a_size_that_is_no_size_is_named(
+    folders: dict[str, Path], encoder: Encoder, tmp_path: Path, sized: str, size: object
+) -> None:
+    layout, part = sized.split("/")
+    copy = tmp_path / layout
+    copy.mkdir()
+    for each in folders[layout].iterdir():
+        (copy / each.name).symlink_to(each)
+    (copy / part).unlink()
+    shutil.copytree(folders[layout] / part, copy / part)
+    path = copy / part / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sample_size": size}))
+    prior = {"prior": str(folders[PRIORS[layout]])} if layout in PRIORS else {}
+    message = refusal(copy, ModelError, encoder=encoder, **prior)
+    assert str(path) in message
+    assert f"sample_size is {size!r}" in message
+
+
+@pytest.mark.parametrize("name", [["PNDMScheduler"], {"a": 1}, None, 3])
+def test_a_schedule_whose_class_is_no_name_is_refused(folders: dict[str, Path], tmp_path: Path, name: object) -> None:
+    copy = Path(shutil.copytree(folders["stable"], tmp_path / "stable"))
+    path = copy / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "_class_name": name}))
+    assert str(path.parent) in refusal(copy, ModelError, prior=str(folders["karlo"]))
 
 
 @pytest.mark.parametrize("part", ["tokenizer", "text_encoder", "prior_scheduler", "super_res_first"])
