@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NewType, Protocol
 
 import numpy as np
@@ -94,8 +94,9 @@ class GeneratorCard:
 
     def require_size(self, size: Size | None) -> Size:
         """Give the size to draw in, the default for None. Raises InvalidInput."""
-        if size is None:
-            return self.sizes[0]
+        size = size or self.sizes[0]
+        if max(size.width, size.height) > MAX_SIDE:
+            raise InvalidInput(f"{size} pixels are too many to draw: a side is at most {MAX_SIDE}")
         step = self.size_multiple
         free = (
             step is not None and min(size.width, size.height) >= step and not (size.width % step or size.height % step)
@@ -115,6 +116,7 @@ class Progress:
     step: int  # 1..of
     of: int
     preview: Pixels | None = None  # (n, h, w, 3): what the pictures look like so far, where the stage can say
+    first: int = 0  # the picture of the request that the preview begins with: many pictures are drawn in batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,20 @@ class Watch:
         """Raise Cancelled if the caller has asked to stop."""
         if self.cancelled is not None and self.cancelled():
             raise Cancelled("the generation was cancelled")
+
+    def batch(self, at: int, of: int, *, first: int) -> Watch:
+        """Give the watch of one batch, at = 0..of-1, of those that go through the same stages one after the other.
+
+        A stage's steps are counted on through all batches; first is the picture that this batch begins with.
+        """
+        told = self.on_step
+        if told is None or of == 1:
+            return self
+
+        def tell(seen: Progress) -> None:
+            told(replace(seen, step=at * seen.of + seen.step, of=of * seen.of, first=first))
+
+        return replace(self, on_step=tell)
 
     def step(self, stage: str, step: int, of: int, *, preview: Callable[[int], Pixels] | None = None) -> None:
         """Tell that a step is done; preview(px) draws the pictures so far. Raises Cancelled."""

@@ -18,6 +18,9 @@ from phosphene.unclip.geometry import Direction, direction, spherical_mean, text
 
 MAX_IMAGES = 64
 MAX_PARTS = 16
+MAX_PIXELS = 64 * 1024 * 1024  # of all pictures of a request, which are held at once: 192 MiB
+PRIOR_ROWS = 64  # embeddings that the prior works on at once: with guidance, attention holds twice that
+DECODER_PIXELS = 1024 * 1024  # drawn at once, or one larger picture: 4 of 512x512, 16 of 256x256
 MAX_SEED = 2**53 - 1  # what JSON carries exactly
 _NORM_FACTOR = 3.0  # raw embeddings of one model differ in length by far less
 
@@ -107,19 +110,26 @@ def imagine(request: Request, *, generator: Generator, watch: Watch | None = Non
     """
     watch = watch or Watch()
     size = generator.card.require_size(request.size)
+    if request.images * size.width * size.height > MAX_PIXELS:
+        most = MAX_PIXELS // (size.width * size.height)
+        raise InvalidQuery(f"{request.images} images of {size} are too many for one request: ask for at most {most}")
     embeddings = compose(request, generator=generator, watch=watch)
     # A caption says nothing of a picture that was blended or changed.
     caption = request.captions[0] if len(request.parts) == 1 and request.captions and request.edit is None else ""
-    pixels = generator.decode(
-        embeddings,
-        captions=[caption] * request.images,
-        seeds=request.seeds,
-        sampling=request.sampling or generator.card.sampling,
-        negative=request.negative,
-        size=size,
-        watch=watch,
-    )
-    return Imagined(pixels, embeddings, request.seeds)
+    batches = _batches(request.images, DECODER_PIXELS // (size.width * size.height))
+    drawn = [
+        generator.decode(
+            RawRows(embeddings[batch]),
+            captions=[caption] * len(request.seeds[batch]),
+            seeds=request.seeds[batch],
+            sampling=request.sampling or generator.card.sampling,
+            negative=request.negative,
+            size=size,
+            watch=watch.batch(at, len(batches), first=batch.start),
+        )
+        for at, batch in enumerate(batches)
+    ]
+    return Imagined(np.concatenate(drawn), embeddings, request.seeds)
 
 
 def compose(request: Request, *, generator: Generator, watch: Watch | None = None) -> RawRows:
@@ -165,30 +175,39 @@ def _require_scale(norm: float, card: GeneratorCard) -> None:
 
 def _predict(request: Request, generator: Generator, watch: Watch) -> list[Float32]:
     """Give what each part looks like, (images, d) raw for each: drawn by the prior for captions."""
-    sampling = request.sampling or generator.card.sampling
-    captions, images, candidates = request.captions, request.images, sampling.candidates
-    drawn: list[Float32] = []
-    if captions:
-        rows = generator.predict(
-            [caption for caption in captions for _ in range(images * candidates)],
-            seeds=[
-                derived_seed(seed, "prior", at, candidate)
-                for at in range(len(captions))
-                for seed in request.seeds
-                for candidate in range(candidates)
-            ],
-            sampling=sampling,
-            negative=request.negative,
-            watch=watch,
-        )
-        texts = generator.embed_texts(captions)
-        for caption, text in zip(rows.reshape(len(captions), images, candidates, -1), texts, strict=True):
-            drawn.append(np.stack([nearest(image, text) for image in caption]))
-    from_captions = iter(drawn)
+    images = request.images
+    drawn = iter(_from_captions(request, generator, watch) if request.captions else ())
     return [
-        next(from_captions) if isinstance(part.source, str) else np.repeat(part.source.rows, images, axis=0)
+        next(drawn) if isinstance(part.source, str) else np.repeat(part.source.rows, images, axis=0)
         for part in request.parts
     ]
+
+
+def _from_captions(request: Request, generator: Generator, watch: Watch) -> Float32:
+    """Let the prior draw candidates for every caption and image, and keep the nearest: (captions, images, d) raw."""
+    sampling = request.sampling or generator.card.sampling
+    captions, n = request.captions, sampling.candidates
+    texts = generator.embed_texts(captions)
+    wanted = [(at, seed) for at in range(len(captions)) for seed in request.seeds]
+    batches = _batches(len(wanted), PRIOR_ROWS // n)
+    kept: list[Float32] = []
+    for number, batch in enumerate(batches):
+        rows = generator.predict(
+            [captions[at] for at, _ in wanted[batch] for _ in range(n)],
+            seeds=[derived_seed(seed, "prior", at, candidate) for at, seed in wanted[batch] for candidate in range(n)],
+            sampling=sampling,
+            negative=request.negative,
+            watch=watch.batch(number, len(batches), first=0),  # it has no previews
+        )
+        candidates = rows.reshape(len(wanted[batch]), n, -1)
+        kept += [nearest(each, texts[at]) for each, (at, _) in zip(candidates, wanted[batch], strict=True)]
+    return np.stack(kept).reshape(len(captions), request.images, -1)
+
+
+def _batches(n: int, most: int) -> list[slice]:
+    """Cut 0..n into runs of at most `most`, or of one."""
+    most = max(1, most)
+    return [slice(start, start + most) for start in range(0, n, most)]
 
 
 def nearest(candidates: Float32, text: Float32) -> Float32:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from phosphene.errors import Cancelled, InvalidInput, InvalidQuery, SpaceMismatch
 from phosphene.types import Float32, Pixels, PixelSpec, RawEmbeddings, Sha256, Space
-from phosphene.unclip.base import Generator, Progress, RawRows, Sampling, Size, Watch, derived_seed
+from phosphene.unclip import imagine as module
+from phosphene.unclip.base import MAX_SIDE, Generator, Progress, RawRows, Sampling, Size, Watch, derived_seed
 from phosphene.unclip.geometry import angle, direction, slerp, text_diff
 from phosphene.unclip.imagine import Edit, Imagined, Part, Request, compose, imagine, nearest
 
@@ -258,6 +260,76 @@ def test_the_sizes_of_the_card_are_drawn_and_others_refused(
     for wrong in (Size(7, 7), Size(0, 0), Size(-64, 64)):
         with pytest.raises(InvalidInput, match=str(card.sizes[0])):
             drawn(generator, Part(pictures[0]), size=wrong)
+
+
+def test_sizes_beyond_all_memory_are_refused_before_anything_is_drawn(generator: Generator) -> None:
+    step = generator.card.size_multiple or 64
+    for width, height in ((MAX_SIDE + step, step), (step, MAX_SIDE + step), (step << 40, step << 40)):
+        with pytest.raises(InvalidInput, match=f"at most {MAX_SIDE}"):
+            generator.card.require_size(Size(width, height))
+    huge = replace(generator.card, sizes=(Size(MAX_SIDE + step, MAX_SIDE + step),))
+    with pytest.raises(InvalidInput, match=f"at most {MAX_SIDE}"):
+        huge.require_size(None)
+    if generator.card.size_multiple is not None:
+        assert generator.card.require_size(Size(MAX_SIDE, MAX_SIDE)).width == MAX_SIDE
+        with pytest.raises(InvalidQuery, match="at most 16"):
+            drawn(generator, Part(BUS), images=17, size=Size(MAX_SIDE, MAX_SIDE))
+
+
+@dataclass
+class Counted:
+    """A generator that writes down how much it is asked for at once."""
+
+    inner: Generator
+    predicted: list[int] = field(default_factory=list)
+    decoded: list[int] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever the generator has
+        return getattr(self.inner, name)
+
+    def predict(self, captions: Sequence[str], **options: Any) -> RawRows:  # noqa: ANN401  # handed on
+        self.predicted.append(len(captions))
+        return self.inner.predict(captions, **options)
+
+    def decode(self, embeddings: RawRows, **options: Any) -> Pixels:  # noqa: ANN401  # the same
+        self.decoded.append(len(embeddings))
+        return self.inner.decode(embeddings, **options)
+
+
+def test_many_rows_go_through_the_prior_in_batches(generator: Generator) -> None:
+    counted = Counted(generator)
+    sampling = replace(quick(generator), prior_steps=2, candidates=7)
+    request = Request((Part(BUS), Part(CAT)), images=10, sampling=sampling)
+    compose(request, generator=counted)
+    assert counted.predicted == [63, 63, 14]
+    counted.predicted.clear()
+    compose(replace(request, images=1, sampling=replace(sampling, candidates=64)), generator=counted)
+    assert counted.predicted == [64, 64]
+
+
+def test_pictures_are_the_same_in_batches(
+    generator: Generator, pictures: list[RawEmbeddings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = generator.card.sizes[0]
+    request = asked(generator, Part(BUS), Part(CAT), Part(pictures[0]), images=5, seed=9, negative="blue")
+    whole = imagine(request, generator=generator)
+    counted, seen = Counted(generator), list[Progress]()
+    monkeypatch.setattr(module, "PRIOR_ROWS", 7)
+    monkeypatch.setattr(module, "DECODER_PIXELS", 2 * size.width * size.height)
+    watch = Watch(on_step=seen.append, preview_px=8)
+    made = imagine(request, generator=counted, watch=watch)
+    assert counted.predicted == [6, 6, 6, 2]
+    assert counted.decoded == [2, 2, 1]
+    assert made.seeds == whole.seeds
+    np.testing.assert_allclose(made.embeddings, whole.embeddings, rtol=1e-3, atol=1e-3)
+    assert np.abs(made.pixels.astype(int) - whole.pixels).max() <= 2  # batches of another size round otherwise
+
+    for (stage, of), batches in zip(stages(generator), (4, 3, 3), strict=False):
+        told = [(each.step, each.of) for each in seen if each.stage == stage]
+        assert told == [(step, batches * of) for step in range(1, batches * of + 1)]
+    firsts = [(each.first, len(each.preview)) for each in seen if each.preview is not None]
+    if generator.card.layout in {"starter", "karlo"}:
+        assert list(dict.fromkeys(firsts)) == [(0, 2), (2, 2), (4, 1)]
 
 
 def test_embeddings_of_another_model_are_refused(generator: Generator) -> None:
