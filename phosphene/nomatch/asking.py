@@ -8,12 +8,15 @@ A title or keyword is asked as a text, a picture of the catalogue as a picture. 
 - Every second question is asked again under a filter on a field and a value of the catalogue, so that the effect of
   filters is learned from filters.
 How often people ask for what a catalogue lacks nobody knows; here it is every second time.
+
+What this costs is bounded however many pictures and titles there are: questions, hits of each, and the titles that are
+embedded to be compared with a caption. Only pictures with new words among the closest hits add to that.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
@@ -21,6 +24,7 @@ from typing import TypeVar
 import numpy as np
 
 from phosphene.catalog.catalog import Catalog
+from phosphene.errors import Cancelled
 from phosphene.filters import Equals, Filter, tenant_filter
 from phosphene.nomatch.background import Background, sample_background
 from phosphene.nomatch.calibration import Trials
@@ -36,7 +40,10 @@ MOST_CAPTIONS = 2000
 MOST_PICTURES = 1000
 _DEPTH = 64  # hits that are fetched at first
 _DEEPEST = 256  # a caption that more pictures than this answer is asked with all in place only
+COMPARED = 12  # hits whose titles are compared with the caption by meaning: HEAD that may be left, and two more
+_MET = 10_000  # pictures outside of the sample that are kept in memory, at least
 _AT_ONCE = 16
+_EMBEDDED_AT_ONCE = 64
 _PAGE = 1000
 Thing = TypeVar("Thing")
 
@@ -50,6 +57,7 @@ class _Asked:
     vector: Float32
     tokens: frozenset[str]  # of the caption
     caption: str | None  # plain; None for a picture that has none
+    meaning: Float32 | None  # the caption by the text tower, (d,) of length 1
     own: frozenset[AssetId]  # pictures that it was taken from
     itself: AssetId | None  # the picture that is asked
     group: int
@@ -87,7 +95,7 @@ class Examination:
         stop: threading.Event | None = None,
         seed: int = 0,
     ) -> None:
-        """Read a sample of the catalogue; once `stop` is set, asking ends early."""
+        """Read a sample of the catalogue. Raises Cancelled once `stop` is set, as asking does."""
         self._stop = stop or threading.Event()
         self._tenant, self._catalog, self._index, self._words = tenant, catalog, index, words
         self._random = np.random.default_rng(seed)
@@ -95,22 +103,25 @@ class Examination:
         self._sample = list(self._described.values())
         self._background = sample_background(tenant, catalog=catalog, index=index)
         self._in_background = self._describe(self._background.ids)
+        self._always_described = dict(self._described)
+        self._titled_background = [picture for picture in self._in_background if picture.title]
+        self._background_titles = self._embed([picture.title or "" for picture in self._titled_background])
         self.captions = self._captions()
-        self._rightness = Rightness(self._sample, words.rows(list(self.captions)))
+        self._meanings = self._embed(list(self.captions))
+        self._rightness = Rightness(self._sample, self._meanings)
         self._filters = self._possible_filters()
         self._shares: dict[Filter, float] = {}
         self._pictures = max(index.count(tenant_filter(tenant, None)), 1)
 
     def ask_texts(self, *, heard: float = 0.5) -> Trials:
         """Ask captions as texts; of this share of the questions the caption itself may be a witness."""
-        vectors = self._words.rows(list(self.captions))
         asked = [
-            _Asked(vector, tokens_of(caption), caption, self.captions[caption], None, number, None)
-            for number, (caption, vector) in enumerate(zip(self.captions, vectors, strict=True))
+            _Asked(vector, tokens_of(caption), caption, vector, self.captions[caption], None, number, None)
+            for number, (caption, vector) in enumerate(zip(self.captions, self._meanings, strict=True))
         ]
         rows = _Rows()
-        for question, points in self._answers(self._also_filtered(asked)):
-            self._try(replace(question, heard=self._random.random() < heard), points, rows)
+        for question, points, cut in self._answers(self._also_filtered(asked)):
+            self._try(replace(question, heard=self._random.random() < heard), points, rows, cut=cut)
         return rows.trials()
 
     def ask_pictures(self) -> Trials:
@@ -118,29 +129,34 @@ class Examination:
         chosen = self._chosen(self._sample, MOST_PICTURES)
         points = {picture.id: point_id(picture.id, self._index.space.id) for picture in chosen}
         vectors = self._index.vectors(list(points.values()))
+        titles = self._embed([picture.title or "" for picture in chosen])
         asked = [
             _Asked(
                 vectors[points[picture.id]],
                 tokens_of(picture.title or ""),
                 picture.title,
+                title if picture.title else None,
                 frozenset([picture.id]),
                 picture.id,
                 number,
                 None,
             )
-            for number, picture in enumerate(chosen)
+            for number, (picture, title) in enumerate(zip(chosen, titles, strict=True))
             if points[picture.id] in vectors
         ]
         rows = _Rows()
-        for question, found in self._answers(self._also_filtered(asked)):
+        for question, found, cut in self._answers(self._also_filtered(asked)):
             if question.filter is None and found and asset_of(found[0]) == question.itself:
                 rows.add(self._gather(question, found, self._background), right=True, group=question.group)
             others = [point for point in found if asset_of(point) != question.itself]
-            self._try(question, others, rows)
+            self._try(question, others, rows, cut=cut)
         return rows.trials()
 
-    def _try(self, question: _Asked, points: Sequence[ScoredPoint], rows: _Rows) -> None:
-        """Judge a question's first hits with all in place, then with all that is right taken out."""
+    def _try(self, question: _Asked, points: Sequence[ScoredPoint], rows: _Rows, *, cut: bool) -> None:
+        """Judge a question's first hits with all in place, then with all that is right taken out.
+
+        `cut`: there are more hits than these.
+        """
         if not points:
             return
         right = self._right_among(question, points)
@@ -151,9 +167,9 @@ class Examination:
         out = right | question.own
         looks = [self._described[id_].phash for id_ in out if id_ in self._described]
         left = list(islice((point for point in points if not self._goes(asset_of(point), out, looks)), HEAD))
-        if len(left) < HEAD and len(points) >= _DEEPEST:
-            return  # what is left is cut off: its gaps would not be those of a real list
-        out |= self._right_of(question, self._in_background)
+        if cut and len(left) < HEAD:
+            return  # more would follow what is left: its gaps would not be those of a real list
+        out |= self._right_in_background(question)
         absent = frozenset(id_ for id_ in self._background.ids if self._goes(id_, out, looks))
         rows.add(self._gather(question, left, self._background.without(absent)), right=False, group=question.group)
 
@@ -166,16 +182,48 @@ class Examination:
         alike = {picture.id for picture in pictures if picture.looks_like(looks)}
         return self._right_of(question, pictures) | alike
 
-    def _right_of(self, question: _Asked, pictures: Sequence[Described]) -> frozenset[AssetId]:
-        if question.caption is None:
-            return frozenset(picture.id for picture in pictures if picture.id in question.own)
-        titles = self._words.rows([question.caption, *(picture.title or "" for picture in pictures)])
-        cosines = titles[1:] @ titles[0]
+    def _right_of(self, question: _Asked, hits: Sequence[Described]) -> frozenset[AssetId]:
+        """Say which hits, best first, are right: by their words all of them, by what titles mean those compared."""
+        compared = self._compared(question, hits)
+        cosines: list[float] = []
+        if question.meaning is not None and compared:
+            cosines = (self._words.rows([picture.title or "" for picture in compared]) @ question.meaning).tolist()
+        return self._right_by(question, hits, {hit.id: cosine for hit, cosine in zip(compared, cosines, strict=True)})
+
+    def _compared(self, question: _Asked, hits: Sequence[Described]) -> list[Described]:
+        """Choose the hits whose titles are embedded: the first that words leave open, and the next that share a word.
+
+        Comparing all of them would embed most titles of a catalogue in which each picture has one of its own.
+        """
+        if question.meaning is None:
+            return []
+        open_ = [
+            hit
+            for hit in hits
+            if hit.title and hit.id not in question.own and not self._rightness.has_words(question.tokens, hit)
+        ]
+        sharing = (hit for hit in open_[COMPARED:] if question.tokens & hit.tokens)
+        return [*open_[:COMPARED], *islice(sharing, COMPARED)]
+
+    def _right_in_background(self, question: _Asked) -> frozenset[AssetId]:
+        """Say which pictures of the background are right; its titles were embedded once."""
+        cosines: dict[AssetId, float] = {}
+        if question.meaning is not None:
+            found = (self._background_titles @ question.meaning).tolist()
+            cosines = {picture.id: cosine for picture, cosine in zip(self._titled_background, found, strict=True)}
+        return self._right_by(question, self._in_background, cosines)
+
+    def _right_by(
+        self, question: _Asked, pictures: Sequence[Described], cosines: Mapping[AssetId, float]
+    ) -> frozenset[AssetId]:
         return frozenset(
             picture.id
-            for picture, cosine in zip(pictures, cosines.tolist(), strict=True)
+            for picture in pictures
             if picture.id in question.own
-            or self._rightness.is_right(question.tokens, picture, cosine_with_title=cosine if picture.title else -1.0)
+            or (
+                question.caption is not None
+                and self._rightness.is_right(question.tokens, picture, cosine_with_title=cosines.get(picture.id, -1.0))
+            )
         )
 
     def _gather(self, question: _Asked, points: Sequence[ScoredPoint], background: Background) -> Float64 | None:
@@ -196,22 +244,36 @@ class Examination:
             self._shares[asked] = max(self._index.count(tenant_filter(self._tenant, asked)), 1) / self._pictures
         return self._shares[asked]
 
-    def _answers(self, asked: Sequence[_Asked]) -> Iterator[tuple[_Asked, list[ScoredPoint]]]:
-        """Ask the index, deeper where too few wrong hits come."""
+    def _answers(self, asked: Sequence[_Asked]) -> Iterator[tuple[_Asked, list[ScoredPoint], bool]]:
+        """Ask the index, deeper where too few wrong hits come; tell whether a list is cut."""
         for at in range(0, len(asked), _AT_ONCE):
-            if self._stop.is_set():
-                return
+            self._go_on()
             some = asked[at : at + _AT_ONCE]
             answers = self._index.query([self._query(question, _DEPTH) for question in some])
             for question, points in zip(some, answers, strict=True):
-                yield question, self._deep_enough(question, points)
+                self._go_on()
+                if len(self._described) > len(self._always_described) + _MET:
+                    self._described = dict(self._always_described)
+                yield question, *self._deep_enough(question, points)
 
-    def _deep_enough(self, question: _Asked, points: list[ScoredPoint]) -> list[ScoredPoint]:
+    def _go_on(self) -> None:
+        if self._stop.is_set():
+            raise Cancelled("asking the catalogue was stopped before it was done")
+
+    def _embed(self, words: Sequence[str]) -> Float32:
+        """Embed words, (n, d), and look now and then whether to go on."""
+        parts = [self._words.rows([])]
+        for at in range(0, len(words), _EMBEDDED_AT_ONCE):
+            self._go_on()
+            parts.append(self._words.rows(words[at : at + _EMBEDDED_AT_ONCE]))
+        return np.concatenate(parts)
+
+    def _deep_enough(self, question: _Asked, points: list[ScoredPoint]) -> tuple[list[ScoredPoint], bool]:
         limit = _DEPTH
         while len(points) == limit < _DEEPEST and len(points) - len(self._right_among(question, points)) < 2 * HEAD:
             limit *= 2
             points = self._index.query([self._query(question, limit)])[0]
-        return points
+        return points, len(points) == limit
 
     def _query(self, question: _Asked, limit: int) -> VectorQuery:
         return VectorQuery(question.vector, limit, tenant_filter(self._tenant, question.filter))
@@ -258,6 +320,7 @@ class Examination:
         """Read pictures in the order of their ids, which are hashes: a fair sample."""
         after, read = None, 0
         while read < SAMPLE:
+            self._go_on()
             page = self._catalog.page_assets(tenant=self._tenant, after=after, limit=min(_PAGE, SAMPLE - read))
             if not page:
                 return

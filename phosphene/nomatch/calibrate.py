@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from phosphene.blobs import BlobStore
 from phosphene.catalog.catalog import Catalog
 from phosphene.catalog.records import AssetState, CalibrationRecord
-from phosphene.errors import InvalidInput
+from phosphene.errors import Cancelled, InvalidInput
 from phosphene.nomatch.asking import Examination
 from phosphene.nomatch.calibration import FALSE_MATCH_RATE, Calibration, Trials, fit_calibration
 from phosphene.nomatch.decision import Judge
@@ -25,6 +25,14 @@ class Calibrated:
     modality: Modality
     calibration: Calibration | None
     reason: str | None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was told to stop before it was done."""
+        return self.reason == _STOPPED
+
+
+_STOPPED = "stopped before it was done"
 
 
 def calibrate(
@@ -45,20 +53,11 @@ def calibrate(
     if not 0 < false_match_rate < 1:
         raise InvalidInput(f"the false-match rate lies between 0 and 1, not at {false_match_rate}")
     assets = catalog.count_assets(tenant, AssetState.INDEXED)
-    examination = Examination(tenant, catalog=catalog, index=index, words=judge.words, stop=stop)
-    ways: Sequence[tuple[Modality, Callable[[], Trials]]] = (
-        (Modality.TEXT, examination.ask_texts),
-        (Modality.IMAGE, examination.ask_pictures),
-    )
-    outcomes = []
-    for modality, ask in ways:
-        trials = ask()
-        if stop is not None and stop.is_set():
-            outcomes.append(Calibrated(modality, None, "stopped before it was done"))
-            continue
+
+    def learn(modality: Modality, ask: Callable[[], Trials]) -> Calibrated:
         try:
             fitted = fit_calibration(
-                trials,
+                ask(),
                 space_id=index.space.id,
                 modality=modality,
                 assets=assets,
@@ -66,11 +65,19 @@ def calibrate(
                 false_match_rate=false_match_rate,
             )
         except InvalidInput as error:
-            outcomes.append(Calibrated(modality, None, str(error)))
-            continue
+            return Calibrated(modality, None, str(error))
         record = CalibrationRecord(index.space.id, modality, fitted.to_json(), fitted.made_at)
         catalog.store_calibration(tenant, record)
-        outcomes.append(Calibrated(modality, fitted, None))
+        return Calibrated(modality, fitted, None)
+
+    outcomes: list[Calibrated] = []
+    try:
+        examination = Examination(tenant, catalog=catalog, index=index, words=judge.words, stop=stop)
+        outcomes.append(learn(Modality.TEXT, examination.ask_texts))
+        outcomes.append(learn(Modality.IMAGE, examination.ask_pictures))
+    except Cancelled:
+        undone = (Modality.TEXT, Modality.IMAGE)[len(outcomes) :]
+        outcomes += [Calibrated(modality, None, _STOPPED) for modality in undone]
     judge.words.save(blobs)
     judge.forget(tenant)
     return outcomes

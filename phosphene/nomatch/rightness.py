@@ -7,7 +7,8 @@ So a picture is right for a caption when
   (its inverse document frequency): "guitar" is answered by "Electric guitar", and "Two sailboats in sunset" by a
   picture with both words and no "in"; or
 - its title means nearly the same by the text tower: their cosine is one that only one pair of different captions in
-  two thousand reaches, whatever the model; or
+  two thousand reaches, whatever the model (of a question's hits only the closest that words leave open, and the next
+  that share a word with it, are looked at for that: asking.COMPARED of each); or
 - it looks the same as such a picture (perceptual hashes that differ in a few bits).
 
 This is as good as the titles are. A picture whose title is in another language, or says nothing of what it shows, is
@@ -81,9 +82,13 @@ class Rightness:
             return 0.0
         return sum(map(self._weight, common)) / sum(map(self._weight, caption))
 
+    def has_words(self, caption: frozenset[str], picture: Described) -> bool:
+        """Whether a picture has enough of a caption's words."""
+        return self.covered(caption, picture.tokens) >= _ENOUGH
+
     def is_right(self, caption: frozenset[str], picture: Described, *, cosine_with_title: float) -> bool:
         """Whether a picture answers a caption; the cosine is that of the caption with its title, -1 for none."""
-        return self.covered(caption, picture.tokens) >= _ENOUGH or cosine_with_title > self.synonym
+        return self.has_words(caption, picture) or cosine_with_title > self.synonym
 
     def _weight(self, token: str) -> float:
         return math.log((1 + self._pictures) / (1 + self._carried[token])) + 1e-6

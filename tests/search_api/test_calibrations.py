@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import httpx2
 
+from phosphene.types import DEFAULT_TENANT
 from tests.search_api.served import KEYS, PICTURES, png, serving
 
 
@@ -60,6 +63,24 @@ def test_one_at_a_time(data: Path) -> None:
         assert answer.status_code == 429
         assert answer.headers["retry-after"] == "30"
         assert "under way" in answer.json()["detail"]
+
+
+def test_a_server_that_is_told_to_stop_answers_instead_of_hanging(data: Path) -> None:
+    answers: list[httpx2.Response] = []
+    with serving(data) as served:
+        asking = threading.Thread(target=lambda: answers.append(served.client.post("/v1/calibrations", json={})))
+        asking.start()
+        while not served.engine._calibrating.locked():
+            time.sleep(0.01)
+        told = time.monotonic()
+        served.server.should_exit = True
+        asking.join(timeout=30)
+        assert time.monotonic() - told < 5  # what the server waits for answers under way
+        assert served.engine.catalog.calibrations(DEFAULT_TENANT) == []
+    assert answers[0].status_code == 503
+    assert answers[0].json()["type"] == "urn:phosphene:problem:unavailable"
+    assert "shutting down: text and image questions are not calibrated" in answers[0].json()["detail"]
+    assert answers[0].headers["retry-after"]
 
 
 def test_each_tenant_sees_its_own(data: Path) -> None:
