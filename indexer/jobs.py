@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
@@ -12,6 +13,8 @@ from indexer.sources import SourceOptions
 from phosphene.assemble import Engine
 from phosphene.jobs import JobName, Jobs
 from phosphene.types import AssetId, IngestId, Modality, TenantId
+
+log = logging.getLogger(__name__)
 
 IDLE_INGEST_S = 900.0  # an ingest that has not moved for so long has lost its process
 
@@ -60,7 +63,10 @@ def handlers(
         """Calibrate unless what there is still holds."""
         standing = engine.judge.standing(TenantId(tenant))
         if {one.calibration.modality for one in standing if not one.stale} != set(Modality):
-            engine.calibrate(TenantId(tenant), stop=stop)
+            for one in engine.calibrate(TenantId(tenant), stop=stop):
+                if one.reason is not None:
+                    level = logging.INFO if one.stopped else logging.WARNING
+                    log.log(level, "tenant %s: %s questions are not calibrated: %s", tenant, one.modality, one.reason)
 
     return {
         JobName.INGEST: run_ingest,

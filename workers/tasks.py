@@ -116,8 +116,9 @@ def embed(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  wh
     _child.open()[JobName.EMBED](**arguments)
 
 
-# The two below are acknowledged at once: they may run for hours, longer than brokers wait for an acknowledgement before
-# they hand out a task a second time. A killed ingest is found by a sweep, and a killed sweep followed by the next.
+# Those below are acknowledged at once: they may run long, longer than brokers wait for an acknowledgement before they
+# hand out a task a second time. A killed ingest is found by a sweep, a killed sweep is followed by the next, and a
+# killed calibration leaves what was learned before: whoever wants it asks again.
 
 
 @shared_task(name=JobName.INGEST.value, **(_OPTIONS | {"autoretry_for": ()}))

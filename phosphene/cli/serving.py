@@ -13,7 +13,7 @@ from pathlib import Path
 
 from indexer.jobs import handlers
 from phosphene.assemble import Engine, open_engine, open_jobs
-from phosphene.catalog.records import IngestState
+from phosphene.catalog.records import AssetState, IngestState
 from phosphene.cli import output
 from phosphene.holder import current_holder
 from phosphene.jobs import JSON, JobName, Jobs
@@ -67,21 +67,31 @@ def serve_demo(settings: Settings, *, port_was_asked: bool) -> None:
         catalogue = closing.enter_context(as_file(files("phosphene") / "starter" / "demo" / "catalogue.tar"))
 
         def fill(engine: Engine, jobs: Jobs, url: str) -> None:
-            _fill_if_empty(engine, jobs, catalogue)
-            jobs.send(JobName.CALIBRATE, {"tenant": DEFAULT_TENANT})  # after the ingest: jobs run in order
+            fill_and_calibrate(engine, jobs, catalogue, in_order=settings.broker_url is None)
             output.line(f"Open {url} and search: a sailing ship, something to drink, birthday. Ctrl-C stops it.")
 
         serve_until_stopped(settings, command="phosphene demo", when_ready=fill)
 
 
-def _fill_if_empty(engine: Engine, jobs: Jobs, catalogue: Path) -> None:
-    """Ingest the demo catalogue into an empty folder, or go on where an earlier demo was stopped."""
+def fill_and_calibrate(engine: Engine, jobs: Jobs, catalogue: Path, *, in_order: bool) -> None:
+    """Ask for an ingest where it is missing, and a calibration after it; `in_order`: jobs run as they are sent."""
+    coming_in = _fill_if_empty(engine, jobs, catalogue)
+    if in_order or not (coming_in or engine.catalog.count_assets(DEFAULT_TENANT, AssetState.REGISTERED)):
+        jobs.send(JobName.CALIBRATE, {"tenant": DEFAULT_TENANT})
+    else:  # a worker could take it before the pictures are in, and learn nothing
+        output.note(
+            "once all pictures are in, run `phosphene calibrate` to have matches told from what is merely nearest"
+        )
+
+
+def _fill_if_empty(engine: Engine, jobs: Jobs, catalogue: Path) -> bool:
+    """Ingest the demo catalogue into an empty folder, or go on where an earlier demo was stopped; tell whether so."""
     source = str(catalogue)
     earlier = [ingest for ingest in engine.catalog.ingests(DEFAULT_TENANT, limit=100) if ingest.sources == (source,)]
     if any(ingest.state is IngestState.FINISHED for ingest in earlier):
-        return
+        return False
     if not earlier and engine.catalog.count_assets(DEFAULT_TENANT):
-        return  # somebody's own pictures
+        return False  # somebody's own pictures
     ingest = engine.catalog.start_ingest(DEFAULT_TENANT, [source])
     arguments: dict[str, JSON] = {
         "tenant": DEFAULT_TENANT,
@@ -91,6 +101,7 @@ def _fill_if_empty(engine: Engine, jobs: Jobs, catalogue: Path) -> None:
     }
     jobs.send(JobName.INGEST, arguments)
     output.note("the demo catalogue is coming in; what is there can be searched already")
+    return True
 
 
 def _is_taken(host: str, port: int) -> bool:
