@@ -63,6 +63,7 @@ def calibrate(
                 assets=assets,
                 made_at=datetime.now(UTC),
                 false_match_rate=false_match_rate,
+                stop=stop,
             )
         except InvalidInput as error:
             return Calibrated(modality, None, str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from phosphene.errors import DamagedData, InvalidInput
+from phosphene.errors import Cancelled, DamagedData, InvalidInput
 from phosphene.nomatch.curves import (
     Interval,
     ReliabilityBin,
@@ -105,17 +106,25 @@ _ADAPTER = TypeAdapter(Calibration)
 
 
 def fit_calibration(
-    trials: Trials, *, space_id: SpaceId, modality: Modality, assets: int, made_at: datetime, false_match_rate: float
+    trials: Trials,
+    *,
+    space_id: SpaceId,
+    modality: Modality,
+    assets: int,
+    made_at: datetime,
+    false_match_rate: float,
+    stop: threading.Event | None = None,
 ) -> Calibration:
     """Fit, choose the threshold that keeps the promise on unseen captions, and describe how well all of it holds.
 
-    Raises InvalidInput where there are too few right or wrong hits to learn from.
+    Raises InvalidInput where there are too few right or wrong hits to learn from, Cancelled once `stop` is set.
     """
     evidence, right, groups = trials.evidence, trials.right, trials.groups
     enough(trials)
     chosen = cross_validated(evidence, right, groups, features=FEATURES)
     probabilities = sigmoid(chosen.logits)
     threshold = threshold_for(probabilities, right, false_match_rate=false_match_rate)
+    without = ablation(trials, stop=stop)
     return Calibration(
         space_id=space_id,
         modality=modality,
@@ -129,7 +138,7 @@ def fit_calibration(
         decision=discrimination(probabilities, right, groups),
         raw_cosine=discrimination(evidence[:, FEATURES.index("top")], right, groups),
         z_score=discrimination(evidence[:, Z_SCORE], right, groups),
-        without=ablation(trials),
+        without=without,
         roc=roc(probabilities, right),
         reliability=reliability(probabilities, right),
         assets=assets,
@@ -155,10 +164,12 @@ def discrimination(scores: Float64, right: Bools, groups: Integers) -> Discrimin
     )
 
 
-def ablation(trials: Trials) -> dict[str, float]:
+def ablation(trials: Trials, *, stop: threading.Event | None = None) -> dict[str, float]:
     """Give the cross-validated AUROC without each group of evidence."""
     result = {}
     for name, left_out in GROUPS.items():
+        if stop is not None and stop.is_set():  # each of these takes about a second
+            raise Cancelled("fitting was stopped before it was done")
         features = [feature for feature in FEATURES if feature not in left_out]
         chosen = cross_validated(trials.evidence, trials.right, trials.groups, features=features)
         result[name] = auroc(chosen.logits, trials.right)

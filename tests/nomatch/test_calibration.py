@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phosphene.errors import DamagedData, InvalidInput
+from phosphene.errors import Cancelled, DamagedData, InvalidInput
 from phosphene.nomatch.calibration import LEAST, Calibration, Trials, ablation, fit_calibration
 from phosphene.nomatch.curves import auroc
 from phosphene.nomatch.evidence import FEATURES
@@ -159,3 +160,11 @@ def test_ablation_names_every_group() -> None:
     trials, _ = made_trials(600)
     assert all(0.5 < value <= 1 for value in ablation(trials).values())
     assert sigmoid(np.array([0.0]))[0] == 0.5
+
+
+def test_fitting_ends_when_it_is_told_to_stop() -> None:
+    stop = threading.Event()
+    stop.set()
+    trials, _ = made_trials(500)
+    with pytest.raises(Cancelled):
+        ablation(trials, stop=stop)
