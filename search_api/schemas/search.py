@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 import numpy as np
@@ -49,6 +49,11 @@ class SearchRequest(Body):
     filter: FilterIn | None = None
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="hits on a page")
     cursor: str | None = Field(None, description="next_cursor of the page before; the rest of the question as it was")
+    prior_search: bool = Field(
+        default=False,
+        description="where a text finds no match, search again among the pictures with the image embedding that the "
+        "generator's prior predicts for it; hits found so say `found_by: prior`",
+    )
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
@@ -78,6 +83,9 @@ class HitOut(AssetOut):
     """A picture that was found."""
 
     score: float = Field(description="cosine between question and picture, -1..1")
+    found_by: Literal["search", "prior"] = Field(
+        "search", description="prior: found with the embedding that the generator's prior predicted for the text"
+    )
 
 
 class MatchOut(BaseModel):
