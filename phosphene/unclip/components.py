@@ -9,13 +9,14 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from phosphene.errors import ModelError, ModelNotFound, UnsafeWeights
 from phosphene.model_files import cached_file, require_safetensors
 from phosphene.types import Sha256
-from phosphene.unclip.base import MAX_SIDE
+from phosphene.unclip.base import MAX_SIDE, GeneratorCard
 
 Untyped = Any  # an object of diffusers or transformers, which publish no types for it
 
@@ -159,6 +160,26 @@ def hash_weights(folders: Iterable[Path]) -> Sha256:
                 while chunk := file.read(_HASH_CHUNK):
                     digest.update(chunk)
     return Sha256(digest.hexdigest())
+
+
+class OnDisk:
+    """What every generator has that was loaded from folders."""
+
+    def __init__(self, *folders: Path, card: GeneratorCard) -> None:
+        self._folders, self._card = folders, card
+
+    @property
+    def card(self) -> GeneratorCard:
+        """What it is and can do."""
+        return self._card
+
+    def weights_sha256(self) -> Sha256:
+        """Hash all of its weights."""
+        return self._weights_sha256
+
+    @cached_property
+    def _weights_sha256(self) -> Sha256:
+        return hash_weights(self._folders)
 
 
 def first_line(error: BaseException) -> str:

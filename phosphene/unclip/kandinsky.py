@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -24,11 +23,11 @@ from diffusers import (
 from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
 from phosphene.errors import ModelError
-from phosphene.types import Float32, Pixels, Sha256
+from phosphene.types import Float32, Pixels
 from phosphene.unclip.base import ClipSpace, GeneratorCard, RawRows, Sampling, Size, Watch, require_rows
 from phosphene.unclip.components import (
+    OnDisk,
     Untyped,
-    hash_weights,
     keep_prompts_out_of_logs,
     load_component,
     load_scheduler,
@@ -43,13 +42,12 @@ VIT_BIGG_14 = ("ViT-bigG-14/laion2b_s39b_b160k", "hf-hub:laion/CLIP-ViT-bigG-14-
 SAMPLING = Sampling(prior_steps=25, prior_guidance=4.0, decoder_steps=50, decoder_guidance=4.0)
 
 
-class KandinskyGenerator:
+class KandinskyGenerator(OnDisk):
     """Runs the layouts kandinsky-community/kandinsky-2-2-decoder and -prior."""
 
     def __init__(self, folder: Path, *, prior_folder: Path, device: str = "cpu") -> None:
         """Load both folders. Raises ModelError, UnsafeWeights."""
         keep_prompts_out_of_logs()
-        self._folders = (folder, prior_folder)
         self._prior = _load_prior(prior_folder, device)
         self._decoder = _load_decoder(folder, device)
         for pipeline in (self._prior, self._decoder):
@@ -59,7 +57,7 @@ class KandinskyGenerator:
             raise ModelError(f"{folder} and {prior_folder} are of different CLIP spaces")
         scale = int(self._decoder.movq_scale_factor)
         side = sample_size_of(unet, folder / "unet") * scale
-        self._card = GeneratorCard(
+        card = GeneratorCard(
             layout="kandinsky-2.2",
             model=str(folder),
             clip=ClipSpace(
@@ -71,19 +69,7 @@ class KandinskyGenerator:
             decoder_reads_caption=False,
             decoder_reads_negative=True,
         )
-
-    @property
-    def card(self) -> GeneratorCard:
-        """What it is and can do."""
-        return self._card
-
-    def weights_sha256(self) -> Sha256:
-        """Hash all of its weights."""
-        return self._weights_sha256
-
-    @cached_property
-    def _weights_sha256(self) -> Sha256:
-        return hash_weights(self._folders)
+        super().__init__(folder, prior_folder, card=card)
 
     def embed_texts(self, texts: Sequence[str]) -> Float32:
         """Embed texts: (n, d) raw."""

@@ -7,7 +7,6 @@ tells nobody of its steps. tests/unclip compares the two.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -15,12 +14,12 @@ from diffusers import UNet2DConditionModel, UNet2DModel
 from torch.nn import functional
 
 from phosphene.errors import ModelError
-from phosphene.types import Float32, Pixels, Sha256
+from phosphene.types import Pixels
 from phosphene.unclip.base import ClipSpace, GeneratorCard, RawRows, Sampling, Size, Watch, require_rows
-from phosphene.unclip.components import Untyped, hash_weights, load_component, sample_size_of
+from phosphene.unclip.components import Untyped, load_component, sample_size_of
 from phosphene.unclip.diffusion import denoise, gaussian, guide, streams
 from phosphene.unclip.pixels import to_pixels
-from phosphene.unclip.text_prior import TextPrior, load_unclip_schedule
+from phosphene.unclip.text_prior import TextPrior, TextPriorGenerator, load_unclip_schedule
 from phosphene.unclip.text_projection import TextProjection
 
 VIT_L_14 = ("ViT-L-14/openai", "ViT-L-14-quickgelu/openai", "hf-hub:timm/vit_large_patch14_clip_224.openai")
@@ -30,13 +29,12 @@ SAMPLING = Sampling(
 )
 
 
-class KarloGenerator:
+class KarloGenerator(TextPriorGenerator):
     """Runs a folder of the layout kakaobrain/karlo-v1-alpha."""
 
     def __init__(self, folder: Path, *, device: str = "cpu") -> None:
         """Load a folder. Raises ModelError, UnsafeWeights."""
-        self._folder = folder
-        self._prior = TextPrior.load(folder, device=device)
+        prior = TextPrior.load(folder, device=device)
         self._projection = TextProjection.load(folder / "text_proj", device=device)
         self._decoder = load_component(UNet2DConditionModel, folder / "decoder", device=device)
         self._first = load_component(UNet2DModel, folder / "super_res_first", device=device)
@@ -49,39 +47,17 @@ class KarloGenerator:
             raise ModelError(f"{folder}: the decoder's schedule wants a variance that the decoder does not give")
         small = sample_size_of(self._decoder, folder / "decoder")
         large = sample_size_of(self._first, folder / "super_res_first")
-        self._card = GeneratorCard(
+        card = GeneratorCard(
             layout="karlo",
             model=str(folder),
-            clip=ClipSpace(self._prior.dimension, VIT_L_14, norm=self._prior.norm),
+            clip=ClipSpace(prior.dimension, VIT_L_14, norm=prior.norm),
             sampling=SAMPLING,
             sizes=(Size(large, large), Size(small, small)),
             size_multiple=None,
             decoder_reads_caption=True,
             decoder_reads_negative=True,
         )
-
-    @property
-    def card(self) -> GeneratorCard:
-        """What it is and can do."""
-        return self._card
-
-    def weights_sha256(self) -> Sha256:
-        """Hash all of its weights."""
-        return self._weights_sha256
-
-    @cached_property
-    def _weights_sha256(self) -> Sha256:
-        return hash_weights([self._folder])
-
-    def embed_texts(self, texts: Sequence[str]) -> Float32:
-        """Embed texts: (n, d) raw."""
-        return self._prior.embed(texts)
-
-    def predict(
-        self, captions: Sequence[str], *, seeds: Sequence[int], sampling: Sampling, negative: str | None, watch: Watch
-    ) -> RawRows:
-        """Run the prior: raw image embeddings (n, d). Raises Cancelled."""
-        return self._prior.predict(captions, seeds=seeds, sampling=sampling, negative=negative, watch=watch)
+        super().__init__(folder, prior=prior, card=card)
 
     @torch.inference_mode()
     def decode(

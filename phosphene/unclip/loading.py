@@ -63,7 +63,10 @@ def load_generator(
 
 def _starter_folder() -> Path:
     if not (STARTER_FOLDER / _STARTER_CONFIG).is_file():
-        raise ModelNotFound(f"the starter's generator is missing from this installation ({STARTER_FOLDER})")
+        raise ModelNotFound(
+            f"the starter's generator has no weights here ({STARTER_FOLDER}): `python -m training.unclip` makes them; "
+            "or name another model"
+        )
     return STARTER_FOLDER
 
 

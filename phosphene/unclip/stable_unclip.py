@@ -7,7 +7,6 @@ the authors combine them. The decoder whitens embeddings by itself (its image_no
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
 
 import diffusers
@@ -17,12 +16,11 @@ from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import 
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
 from phosphene.errors import ModelError
-from phosphene.types import Float32, Pixels, Sha256
+from phosphene.types import Pixels
 from phosphene.unclip.base import ClipSpace, GeneratorCard, RawRows, Sampling, Size, Watch, require_rows
 from phosphene.unclip.components import (
     SCHEDULER_CONFIG,
     Untyped,
-    hash_weights,
     keep_prompts_out_of_logs,
     load_component,
     load_scheduler,
@@ -33,7 +31,7 @@ from phosphene.unclip.components import (
 from phosphene.unclip.diffusion import streams
 from phosphene.unclip.karlo import VIT_L_14
 from phosphene.unclip.pixels import to_pixels
-from phosphene.unclip.text_prior import TextPrior
+from phosphene.unclip.text_prior import TextPrior, TextPriorGenerator
 
 SAMPLING = Sampling(prior_steps=25, prior_guidance=4.0, decoder_steps=20, decoder_guidance=10.0)
 SCHEDULERS = frozenset(
@@ -48,57 +46,34 @@ SCHEDULERS = frozenset(
 )
 
 
-class StableUnclipGenerator:
+class StableUnclipGenerator(TextPriorGenerator):
     """Runs the layout stabilityai/stable-diffusion-2-1-unclip-small with the prior of kakaobrain/karlo-v1-alpha."""
 
     def __init__(self, folder: Path, *, prior_folder: Path, device: str = "cpu") -> None:
         """Load both folders. Raises ModelError, UnsafeWeights."""
         keep_prompts_out_of_logs()
-        self._folders = (folder, prior_folder)
-        self._prior = TextPrior.load(prior_folder, device=device)
+        prior = TextPrior.load(prior_folder, device=device)
         self._pipeline = _load_pipeline(folder, device)
         self._pipeline.set_progress_bar_config(disable=True)
         normalizer, unet = self._pipeline.image_normalizer, self._pipeline.unet
-        if normalizer.mean.shape[1] != self._prior.dimension:
+        if normalizer.mean.shape[1] != prior.dimension:
             raise ModelError(
                 f"{folder} takes embeddings of {normalizer.mean.shape[1]} dimensions, but the prior in {prior_folder} "
-                f"makes {self._prior.dimension}: Karlo's prior goes with stable-diffusion-2-1-unclip-small"
+                f"makes {prior.dimension}: Karlo's prior goes with stable-diffusion-2-1-unclip-small"
             )
         scale = int(self._pipeline.vae_scale_factor)
         side = sample_size_of(unet, folder / "unet") * scale
-        self._card = GeneratorCard(
+        card = GeneratorCard(
             layout="stable-unclip",
             model=str(folder),
-            clip=ClipSpace(self._prior.dimension, VIT_L_14, norm=self._prior.norm),
+            clip=ClipSpace(prior.dimension, VIT_L_14, norm=prior.norm),
             sampling=SAMPLING,
             sizes=(Size(side, side),),
             size_multiple=max(8, scale * 2 ** (len(unet.config.block_out_channels) - 1)),
             decoder_reads_caption=True,
             decoder_reads_negative=True,
         )
-
-    @property
-    def card(self) -> GeneratorCard:
-        """What it is and can do."""
-        return self._card
-
-    def weights_sha256(self) -> Sha256:
-        """Hash all of its weights."""
-        return self._weights_sha256
-
-    @cached_property
-    def _weights_sha256(self) -> Sha256:
-        return hash_weights(self._folders)
-
-    def embed_texts(self, texts: Sequence[str]) -> Float32:
-        """Embed texts: (n, d) raw."""
-        return self._prior.embed(texts)
-
-    def predict(
-        self, captions: Sequence[str], *, seeds: Sequence[int], sampling: Sampling, negative: str | None, watch: Watch
-    ) -> RawRows:
-        """Run the prior: raw image embeddings (n, d). Raises Cancelled."""
-        return self._prior.predict(captions, seeds=seeds, sampling=sampling, negative=negative, watch=watch)
+        super().__init__(folder, prior_folder, prior=prior, card=card)
 
     @torch.inference_mode()
     def decode(

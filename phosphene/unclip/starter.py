@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from phosphene.errors import SpaceMismatch
-from phosphene.types import Float32, Pixels, Sha256
+from phosphene.types import Float32, Pixels
 from phosphene.unclip import starter_layout as layout
 from phosphene.unclip.base import ClipSpace, GeneratorCard, RawRows, Sampling, Size, TextEncoder, Watch, require_rows
-from phosphene.unclip.components import hash_weights
+from phosphene.unclip.components import OnDisk
 from phosphene.unclip.diffusion import denoise, gaussian, guide, streams
 from phosphene.unclip.pixels import to_pixels
 
 
-class StarterGenerator:
+class StarterGenerator(OnDisk):
     """Runs a folder of the starter layout. Everything in it is of length 1: what comes in raw is made so."""
 
     def __init__(self, folder: Path, *, encoder: TextEncoder, device: str = "cpu") -> None:
@@ -31,7 +30,6 @@ class StarterGenerator:
                 f"{folder} was trained in the space {config.space} ({config.model}), but the encoder given is "
                 f"{encoder.space.model} ({encoder.space.id})"
             )
-        self._folder = folder
         self._encoder = encoder
         self._device = device
         self._networks = _placed(layout.StarterNetworks.load(folder, config), device)
@@ -40,20 +38,7 @@ class StarterGenerator:
             raise SpaceMismatch(
                 f"{folder} is of {self._networks.dimension} dimensions, its space of {encoder.space.dimension}"
             )
-        self._card = _card(folder, config, self._networks)
-
-    @property
-    def card(self) -> GeneratorCard:
-        """What it is and can do."""
-        return self._card
-
-    def weights_sha256(self) -> Sha256:
-        """Hash all of its weights."""
-        return self._weights_sha256
-
-    @cached_property
-    def _weights_sha256(self) -> Sha256:
-        return hash_weights([self._folder])
+        super().__init__(folder, card=_card(folder, config, self._networks))
 
     def embed_texts(self, texts: Sequence[str]) -> Float32:
         """Embed texts: (n, d) raw."""

@@ -13,9 +13,10 @@ from transformers import CLIPTextModelWithProjection
 
 from phosphene.errors import ModelError
 from phosphene.types import Float32
-from phosphene.unclip.base import RawRows, Sampling, Watch
+from phosphene.unclip.base import GeneratorCard, RawRows, Sampling, Watch
 from phosphene.unclip.components import (
     SCHEDULER_CONFIG,
+    OnDisk,
     Untyped,
     load_component,
     load_scheduler,
@@ -154,3 +155,21 @@ def load_unclip_schedule(folder: Path) -> Untyped:
         variance_type=config.get("variance_type", "fixed_small_log"),
         timestep_spacing="linspace",
     )
+
+
+class TextPriorGenerator(OnDisk):
+    """What generators have in common that Karlo's prior belongs to."""
+
+    def __init__(self, *folders: Path, prior: TextPrior, card: GeneratorCard) -> None:
+        super().__init__(*folders, card=card)
+        self._prior = prior
+
+    def embed_texts(self, texts: Sequence[str]) -> Float32:
+        """Embed texts: (n, d) raw."""
+        return self._prior.embed(texts)
+
+    def predict(
+        self, captions: Sequence[str], *, seeds: Sequence[int], sampling: Sampling, negative: str | None, watch: Watch
+    ) -> RawRows:
+        """Run the prior: raw image embeddings (n, d). Raises Cancelled."""
+        return self._prior.predict(captions, seeds=seeds, sampling=sampling, negative=negative, watch=watch)
