@@ -107,21 +107,25 @@ class Evaluation:
 
     def by_name(self, gallery: Gallery, *, flags: bool) -> Retrieval:
         """Each CLDR name must find its own picture."""
-        rows = [row for row, picture in enumerate(gallery.pictures) if flags or not picture.is_flag]
-        queries = self.starter.embed_texts([gallery.pictures[row].label for row in rows])
-        relevant = torch.zeros(len(rows), len(gallery.pictures), dtype=torch.bool)
-        relevant[torch.arange(len(rows)), torch.tensor(rows)] = True
-        return score_retrieval(queries @ gallery.embeddings.T, relevant)
+        names = {row: picture.label for row, picture in enumerate(gallery.pictures) if flags or not picture.is_flag}
+        return self._each_its_own(names, gallery)
 
     def by_translated_name(self, gallery: Gallery, language: str) -> Retrieval:
         """Each CLDR name in another language must find its own picture; flags are not asked."""
-        names = {code: texts[0] for code, texts in emoji_texts(self.workspace, language).items() if texts}
-        codes = [picture.concept.removeprefix("emoji:") for picture in gallery.pictures]
-        rows = [row for row, code in enumerate(codes) if code in names and not gallery.pictures[row].is_flag]
-        queries = self.starter.embed_texts([names[codes[row]] for row in rows])
-        relevant = torch.zeros(len(rows), len(codes), dtype=torch.bool)
+        texts = emoji_texts(self.workspace, language)
+        codes = {
+            row: picture.concept.removeprefix("emoji:")
+            for row, picture in enumerate(gallery.pictures)
+            if not picture.is_flag
+        }
+        return self._each_its_own({row: texts[code][0] for row, code in codes.items() if texts.get(code)}, gallery)
+
+    def _each_its_own(self, queries: dict[int, str], gallery: Gallery) -> Retrieval:
+        """Each text must find the picture in the row of the gallery that it stands for."""
+        rows = list(queries)
+        relevant = torch.zeros(len(rows), len(gallery.pictures), dtype=torch.bool)
         relevant[torch.arange(len(rows)), torch.tensor(rows)] = True
-        return score_retrieval(queries @ gallery.embeddings.T, relevant)
+        return score_retrieval(self.starter.embed_texts(list(queries.values())) @ gallery.embeddings.T, relevant)
 
     def by_title(self, gallery: Gallery, *, vocabulary: set[str] | None = None) -> Retrieval:
         """Each title that at most MAX_TITLE_USES pictures share must find one; all its words in `vocabulary`.
