@@ -31,6 +31,7 @@ STATUS_OF: tuple[tuple[type[errors.PhospheneError], int], ...] = (
     (errors.Unavailable, 503),
     (errors.ModelError, 503),
     (errors.DataFolderInUse, 503),
+    (errors.Cancelled, 409),
     (errors.DamagedData, 500),
 )
 # What every operation can answer; routes add their own.
@@ -42,6 +43,7 @@ _MEANING = {
     404: "No such thing",
     405: "No such method here",
     406: "Not in this form",
+    409: "What was asked for was cancelled",
     413: "The body is too large",
     422: "Readable, but wrong: `errors` says what and where",
     429: "The queue is full; try again after Retry-After seconds",
