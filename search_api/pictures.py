@@ -23,6 +23,7 @@ ORIGINAL_TYPES = {
     "bmp": "image/bmp",
     "avif": "image/avif",
 }
+FOREVER = "private, max-age=31536000, immutable"  # Cache-Control of pictures: their addresses name what never changes
 _SUFFIXES = {"jpeg": "jpg", "tiff": "tif"}
 _MAX_NAME = 80
 

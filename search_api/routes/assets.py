@@ -16,13 +16,12 @@ from phosphene.types import AssetId, Metadata, sha256_of
 from search_api import pictures, problems
 from search_api.auth import PrincipalDep
 from search_api.pictures import Size
-from search_api.routes.dependencies import EngineDep, JobsDep
+from search_api.routes.dependencies import EngineDep, JobsDep, unchanged
 from search_api.schemas import AssetChange, AssetList, AssetOut, MetadataIn, Title
 
 router = APIRouter(prefix="/v1/assets", tags=["assets"])
 
 _METADATA: TypeAdapter[Metadata] = TypeAdapter(MetadataIn)
-_FOREVER = "private, max-age=31536000, immutable"
 
 
 @router.post(
@@ -120,9 +119,8 @@ def image(
     """Give the picture itself. Thumbnails and previews carry no metadata: no GPS position, no comments."""
     asset = engine.catalog.asset(principal.tenant, AssetId(asset_id))
     tag = pictures.etag(asset, size)
-    headers = {"ETag": tag, "Cache-Control": _FOREVER}
-    asked = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
-    if tag in asked:
+    headers = {"ETag": tag, "Cache-Control": pictures.FOREVER}
+    if unchanged(request, tag):
         return Response(status_code=304, headers=headers)
     served = pictures.picture_of(asset, size, engine=engine)
     headers["Content-Disposition"] = served.disposition

@@ -31,3 +31,9 @@ JobsDep = Annotated[Jobs, Depends(jobs_of)]
 def checked_filter(source: object | None, *, engine: Engine, tenant: TenantId) -> Filter | None:
     """Check a filter against the tenant's fields. Raises InvalidFilter."""
     return None if source is None else parse_filter(source, engine.fields(tenant))
+
+
+def unchanged(request: Request, etag: str) -> bool:
+    """Tell whether the caller has these bytes already: If-None-Match names them."""
+    named = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
+    return etag in named
