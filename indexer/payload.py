@@ -21,6 +21,7 @@ def payload_of(asset: Asset) -> Payload:
         "format": asset.format,
         "bytes": asset.bytes,
         "added_at": utc_text(asset.added_at.isoformat()),
+        "generated": int(asset.generated),
     }
     said = {name: _stored(value) for name, value in asset.metadata.items() if value is not None}
     return {**said, **computed}

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from uuid import uuid4
 
 from phosphene.blobs import BlobStore
 from phosphene.catalog.catalog import Catalog
 from phosphene.decoding import DecoderPool
 from phosphene.encoders import Encoder, load_encoder
-from phosphene.errors import InvalidSettings, Overloaded
+from phosphene.errors import InvalidSettings, ModelNotFound, Overloaded, SpaceMismatch
+from phosphene.generation.guard import Guard
+from phosphene.generation.weights import Weights, folders_of
 from phosphene.holder import HeldFolder
 from phosphene.images import Limits
 from phosphene.jobs import CeleryJobs, JobName, Jobs, LocalJobs
@@ -22,10 +27,13 @@ from phosphene.nomatch.calibration import FALSE_MATCH_RATE
 from phosphene.nomatch.decision import Judge
 from phosphene.settings import Settings
 from phosphene.text_embedding import TextEmbedder
-from phosphene.types import SYSTEM_FIELDS, Field, Space, TenantId
+from phosphene.types import SYSTEM_FIELDS, Field, Sha256, Space, TenantId
+from phosphene.unclip.base import ClipSpace, Generator
+from phosphene.unclip.loading import load_generator
 from phosphene.vectors.base import VectorIndex
 
 LOCAL_JOBS_CAPACITY = 64
+LOCAL_RECOVER_EVERY_S = 20.0
 
 
 class Engine:
@@ -48,6 +56,16 @@ class Engine:
         self._texts: TextEmbedder | None = None
         self._decoders: DecoderPool | None = None
         self._judge: Judge | None = None
+        # Drawing takes one picture after the other: whoever uses the generator holds this.
+        self.generating = threading.Lock()
+        # Names this engine in leases: no two are alike, wherever and whenever they run.
+        self.owner = f"{socket.gethostname()[:100]}/{os.getpid()}/{uuid4().hex[:12]}"
+        self._generator_lock = threading.Lock()  # a large one loads for a minute: searches go on
+        self._generator: Generator | None = None
+        self._generator_weights: Sha256 | None = None
+        self._weights = Weights()
+        self._other_encoders: dict[str, Encoder] = {}
+        self._guard: Guard | None = None
 
     @property
     def encoder(self) -> Encoder:
@@ -104,6 +122,78 @@ class Engine:
             return self._judge
 
     @property
+    def generator(self) -> Generator:
+        """What imagines pictures; hold `generating` while it works. Raises ModelError, SpaceMismatch."""
+        encoder = self.encoder
+        with self._generator_lock:
+            if self._generator is None:
+                settings = self.settings
+                weights = self._weights.of(folders_of(settings.generator, settings.generator_prior))
+                self._generator = load_generator(
+                    settings.generator, prior=settings.generator_prior, encoder=encoder, device=settings.device
+                )
+                self._generator_weights = weights
+            return self._generator
+
+    def generator_identity(self) -> dict[str, str | None]:
+        """Tell what pictures depend on beside the request, without loading anything.
+
+        The generator in use counts, not what lies on the disk meanwhile. Raises ModelNotFound where it is not here,
+        unless other processes draw: their weights are told by what they have drawn.
+        """
+        settings = self.settings
+        with self._generator_lock:
+            weights = self._generator_weights
+        if weights is None:
+            try:
+                weights = self._weights.of(folders_of(settings.generator, settings.generator_prior))
+            except ModelNotFound:
+                if settings.broker_url is None:
+                    raise
+        return {
+            "generator": settings.generator,
+            "prior": settings.generator_prior,
+            "weights": weights,
+            "space": self.encoder.space.id,
+            "blocked": "\n".join([str(settings.blocked_score), *settings.blocked_concepts]),
+        }
+
+    def encoder_for(self, clip: ClipSpace) -> Encoder:
+        """Give an encoder of a generator's CLIP space: the engine's own, or else one more, which is kept.
+
+        Raises ModelError, ModelNotFound where that model is not here, SpaceMismatch.
+        """
+        own = self.encoder
+        with contextlib.suppress(SpaceMismatch):
+            clip.require(own.space)
+            return own
+        settings, name = self.settings, clip.models[0]
+        with self._generator_lock:
+            if name not in self._other_encoders:
+                self._other_encoders[name] = load_encoder(
+                    name, device=settings.device, threads=settings.threads, batch_size=settings.batch_size
+                )
+            encoder = self._other_encoders[name]
+        clip.require(encoder.space)
+        return encoder
+
+    @property
+    def guard(self) -> Guard:
+        """What is not imagined. Raises InvalidSettings for a hook or a list that can't be read."""
+        texts, encoder = self.texts, self.encoder
+        with self._lock:
+            if self._guard is None:
+                settings = self.settings
+                self._guard = Guard(
+                    texts,
+                    encoder=encoder,
+                    blocked_concepts=settings.blocked_concepts,
+                    blocked_score=settings.blocked_score,
+                    moderation=settings.moderation,
+                )
+            return self._guard
+
+    @property
     def decoders(self) -> DecoderPool:
         """Processes that turn bytes into pixels."""
         with self._lock:
@@ -139,7 +229,7 @@ class Engine:
     def warm(self) -> None:
         """Load everything that the first query would otherwise wait for."""
         self.texts.embed("warm up")
-        _ = self.index, self.decoders, self.judge
+        _ = self.index, self.decoders, self.judge, self.guard
 
     def fields(self, tenant: TenantId) -> list[Field]:
         """Every field that a tenant's filters may name."""
@@ -161,7 +251,8 @@ class Engine:
             for part in (self._index, self._texts, self._decoders):
                 if part is not None:
                     closing.callback(part.close)
-            self._index = self._texts = self._decoders = self._judge = None
+            self._index = self._texts = self._decoders = self._judge = self._guard = self._generator = None
+            self._other_encoders = {}
 
     def __enter__(self) -> Self:
         return self
@@ -188,10 +279,11 @@ def open_engine(settings: Settings, *, command: str) -> Engine:
 
 
 def open_jobs(settings: Settings, handlers: Mapping[JobName, Callable[..., None]]) -> Jobs:
-    """Jobs go to Celery where a broker is set, to a thread of this process else."""
+    """Jobs go to Celery where a broker is set, to threads of this process else, which also find lost generations."""
     if settings.broker_url is not None:
         return CeleryJobs(settings.broker_url.get_secret_value())
-    return LocalJobs(handlers, capacity=LOCAL_JOBS_CAPACITY)
+    recovering = {JobName.RECOVER: LOCAL_RECOVER_EVERY_S} if JobName.RECOVER in handlers else {}
+    return LocalJobs(handlers, capacity=LOCAL_JOBS_CAPACITY, every_s=recovering)
 
 
 def _open_catalog(settings: Settings) -> Catalog:

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 import fsspec
 
 from phosphene.errors import Forbidden, InvalidInput, InvalidSettings, NotFound, PhospheneError, Unavailable
-from phosphene.types import Sha256
+from phosphene.types import GenerationId, Sha256
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _TEMPORARY = ".tmp-"  # no part of a key begins with a dot
@@ -44,6 +44,20 @@ def thumbnail_key(sha256: Sha256) -> str:
 def preview_key(sha256: Sha256) -> str:
     """Where its middle-sized copy lies."""
     return f"previews/{sha256[:2]}/{sha256[2:4]}/{sha256}.jpg"
+
+
+GENERATION_INPUTS = "generation-inputs"
+GENERATIONS = "generations"
+
+
+def generation_input_key(id_: GenerationId, number: int) -> str:
+    """Where a picture lies that was uploaded for a generation, until the generation ends."""
+    return f"{GENERATION_INPUTS}/{id_}/{number}"
+
+
+def generation_key(id_: GenerationId, sha256: Sha256, format_: str) -> str:
+    """Where a generated picture lies: all of one generation together, so that nothing of a failed one is missed."""
+    return f"{GENERATIONS}/{id_}/{sha256}.{format_}"
 
 
 class BlobStore(ABC):

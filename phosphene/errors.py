@@ -15,6 +15,7 @@ PhospheneError
 │   ├── ModelNotFound         not cached, and no network
 │   └── UnsafeWeights         a pickle, or weights that aren't those expected
 ├── Forbidden               no key, a wrong key, or not for this caller
+│   └── Blocked               the guard rails refuse to imagine this
 ├── Unavailable             a store or broker doesn't answer now; try again
 │   └── Overloaded            the queue is full; try again after `retry_after_s`
 ├── Cancelled               whoever asked for the work asked to stop it
@@ -112,6 +113,10 @@ class UnsafeWeights(ModelError):
 
 class Forbidden(PhospheneError):
     """No key, a wrong key, or not for this caller."""
+
+
+class Blocked(Forbidden):
+    """The guard rails refuse to imagine this."""
 
 
 class Unavailable(PhospheneError):

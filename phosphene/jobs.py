@@ -1,4 +1,4 @@
-"""Work for later: in a thread of this process, or sent by name to Celery workers.
+"""Work for later: in threads of this process, or sent by name to Celery workers.
 
 A job is only a doorbell. What is to be done stands in the catalogue; a lost job is found by the next sweep.
 """
@@ -9,6 +9,7 @@ import json
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -25,6 +26,7 @@ JSON: TypeAlias = "str | int | float | bool | Sequence[JSON] | Mapping[str, JSON
 Handlers = Mapping["JobName", Callable[..., None]]
 
 TIME_LIMIT_S = 900  # one embed task: about 64 pictures
+GENERATE_LIMIT_S = 1500  # one generation, below what brokers wait for the end of a task: RabbitMQ half an hour
 CONNECT_TIMEOUT_S = 3
 ANSWER_TIMEOUT_S = 30
 DELIVERY_LIMIT = 5  # RabbitMQ: a task that kills its worker so often goes to the dead letters
@@ -40,6 +42,8 @@ class JobName(StrEnum):
     EMBED = "phosphene.embed"
     SWEEP = "phosphene.sweep"
     CALIBRATE = "phosphene.calibrate"
+    GENERATE = "phosphene.generate"
+    RECOVER = "phosphene.recover"  # find generations that nobody is at
 
 
 QUEUE_OF = {
@@ -47,7 +51,12 @@ QUEUE_OF = {
     JobName.EMBED: "embed",
     JobName.SWEEP: "maintenance",
     JobName.CALIBRATE: "maintenance",
+    JobName.GENERATE: "generate",
+    JobName.RECOVER: "maintenance",
 }
+# Of a process that runs its jobs itself: a thread for each, so that a long ingest does not hold up a picture.
+_LANE_OF = {JobName.GENERATE: "generate", JobName.RECOVER: "generate"}
+_OTHERS = "jobs"
 
 
 class Jobs(Protocol):
@@ -62,20 +71,67 @@ class Jobs(Protocol):
         ...
 
 
-class LocalJobs:
-    """One background thread that runs jobs in the order they came."""
+class _Lane:
+    """A thread that runs jobs in the order they came, and some now and then when there are none."""
 
-    def __init__(self, handlers: Handlers, *, capacity: int) -> None:
+    def __init__(self, name: str, handlers: Handlers, *, capacity: int, every_s: Mapping[JobName, float]) -> None:
+        self.jobs: queue.Queue[tuple[JobName, dict[str, Any]]] = queue.Queue(capacity)
         self._handlers = handlers
-        self._jobs: queue.Queue[tuple[JobName, dict[str, Any]]] = queue.Queue(capacity)
+        self._every_s = every_s
+        self._due = dict.fromkeys(every_s, 0.0)  # by time.monotonic(): at once
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            try:
+                self._do(*self.jobs.get(timeout=0.2))
+            except queue.Empty:
+                self._do_what_is_due()
+
+    def _do(self, name: JobName, arguments: dict[str, Any]) -> None:
+        try:
+            self._handlers[name](**arguments)
+        except Unavailable as error:
+            log.warning("job %s(%s): %s; the next sweep tries again", name, _short(arguments), error)
+        except Exception:  # whatever a job does, the next one gets its turn
+            log.exception("job %s(%s) failed; the next sweep finds what it left", name, _short(arguments))
+
+    def _do_what_is_due(self) -> None:
+        for name, due in self._due.items():
+            if time.monotonic() >= due and not self._closed.is_set():
+                self._do(name, {})
+                self._due[name] = time.monotonic() + self._every_s[name]
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the job under way; tell whether it has ended."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+
+class LocalJobs:
+    """Background threads that run jobs in the order they came: one for generations, one for all else.
+
+    `every_s` names jobs that are also done by themselves, at once and then at about that distance, while none waits.
+    """
+
+    def __init__(self, handlers: Handlers, *, capacity: int, every_s: Mapping[JobName, float] | None = None) -> None:
+        self._handlers = handlers
+        self._capacity = capacity
+        self._closed = threading.Event()
+        self._lanes: dict[str, _Lane] = {}
+        for lane in sorted({_LANE_OF.get(name, _OTHERS) for name in handlers} | {_OTHERS}):
+            own = {name: s for name, s in (every_s or {}).items() if _LANE_OF.get(name, _OTHERS) == lane}
+            self._lanes[lane] = _Lane(lane, handlers, capacity=capacity, every_s=own)
 
     @property
     def waiting(self) -> int:
         """How many jobs have not begun."""
-        return self._jobs.qsize()
+        return sum(lane.jobs.qsize() for lane in self._lanes.values())
 
     def send(self, name: JobName, arguments: Mapping[str, JSON]) -> None:
         """Hand in a job. Raises Overloaded when as many wait as may, Unavailable after close()."""
@@ -85,27 +141,19 @@ class LocalJobs:
         if self._closed.is_set():
             raise Unavailable("this process is shutting down and takes no more jobs")
         try:
-            self._jobs.put_nowait((name, _as_sent(name, arguments)))
+            self._lanes[_LANE_OF.get(name, _OTHERS)].jobs.put_nowait((name, _as_sent(name, arguments)))
         except queue.Full as error:
-            msg = f"{self._jobs.maxsize} jobs are waiting already: try again later"
+            msg = f"{self._capacity} jobs are waiting already: try again later"
             raise Overloaded(msg, retry_after_s=10.0) from error
 
-    def _run(self) -> None:
-        while not self._closed.is_set():
-            try:
-                name, arguments = self._jobs.get(timeout=0.2)
-            except queue.Empty:
-                continue
-            try:
-                self._handlers[name](**arguments)
-            except Exception:  # whatever a job does, the next one gets its turn
-                log.exception("job %s(%s) failed; the next sweep finds what it left", name, _short(arguments))
-
     def close(self, *, timeout_s: float = 60.0) -> None:
-        """Finish the job under way, for at most this long. Jobs that wait are dropped: a sweep finds them."""
+        """Finish the jobs under way, for at most this long. Jobs that wait are dropped: a sweep finds them."""
         self._closed.set()
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
+        for lane in self._lanes.values():
+            lane.close()
+        deadline = time.monotonic() + timeout_s
+        ended = [lane.join(max(0.0, deadline - time.monotonic())) for lane in self._lanes.values()]
+        if not all(ended):
             log.warning("a job is still running after %.0f s; leaving it behind", timeout_s)
 
 

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from phosphene.errors import InvalidSettings
+from phosphene.types import GenerateMode
 
 PREFIX = "PHOSPHENE_"
 
@@ -19,7 +20,13 @@ def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _limit(value: object) -> object:
+    return None if isinstance(value, str) and value.strip().lower() in ("", "none", "unlimited") else value
+
+
 CommaSeparated = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+Concepts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Limit = Annotated[int | None, BeforeValidator(_limit)]
 
 
 class Settings(BaseSettings):
@@ -60,6 +67,15 @@ class Settings(BaseSettings):
     fetch_urls: bool = Field(default=False, description="allow pictures to be fetched from public http(s) addresses")
 
     batch_size: int = Field(default=64, ge=1, le=1024, description="pictures in one forward pass and one task")
+
+    generator: str = Field(default="starter", description="a folder, a cached name of the hub, or starter")
+    generator_prior: str | None = Field(default=None, description="the prior, where it is published apart")
+    generate: GenerateMode = Field(default=GenerateMode.NEVER, description="when a search that does not say has one")
+    generations_per_day: Limit = Field(default=200, ge=0, description="pictures a tenant may have drawn in 24 h")
+    generation_queue: int = Field(default=16, ge=1, description="a tenant's generations waiting or under way")
+    blocked_concepts: Concepts = Field(default=(), description="not to be imagined; @FILE names one with a line each")
+    blocked_score: float = Field(default=0.5, ge=0, le=1, description="refused from this score on; 1: off")
+    moderation: str | None = Field(default=None, description="module:function(prompts) -> why to refuse, or None")
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> Self:

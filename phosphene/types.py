@@ -18,6 +18,7 @@ from phosphene.errors import InvalidInput, SpaceMismatch
 AssetId = NewType("AssetId", UUID)
 PointId = NewType("PointId", UUID)
 IngestId = NewType("IngestId", UUID)
+GenerationId = NewType("GenerationId", UUID)
 TenantId = NewType("TenantId", str)
 Sha256 = NewType("Sha256", str)  # 64 lower-case hex digits
 SpaceId = NewType("SpaceId", str)
@@ -155,6 +156,14 @@ class Modality(StrEnum):
     IMAGE = "image"
 
 
+class GenerateMode(StrEnum):
+    """When a search has a picture made."""
+
+    NEVER = "never"
+    WHEN_UNMATCHED = "when_unmatched"
+    ALWAYS = "always"
+
+
 class FieldKind(StrEnum):
     """What values a metadata field holds. Dates are ISO 8601 strings; keyword fields may hold lists."""
 
@@ -180,7 +189,7 @@ class Field:
     kind: FieldKind
 
 
-# Computed from the picture itself; a manifest can't set them.
+# Known of the picture itself; a manifest can't set them.
 SYSTEM_FIELDS = (
     Field("width", FieldKind.INTEGER),
     Field("height", FieldKind.INTEGER),
@@ -189,6 +198,7 @@ SYSTEM_FIELDS = (
     Field("format", FieldKind.KEYWORD),  # jpeg, png, webp, gif, tiff, bmp, avif
     Field("bytes", FieldKind.INTEGER),
     Field("added_at", FieldKind.DATETIME),
+    Field("generated", FieldKind.BOOL),  # imagined, and accepted into the catalogue
 )
 # Keys of a point's payload that only code sets.
-RESERVED_NAMES = frozenset({field.name for field in SYSTEM_FIELDS} | {"tenant", "asset_id", "title", "generated"})
+RESERVED_NAMES = frozenset({field.name for field in SYSTEM_FIELDS} | {"tenant", "asset_id", "title"})

@@ -43,6 +43,7 @@ COLUMNS = (
     AssetRow.phash,
     AssetRow.added_at,
     AssetRow.state,
+    AssetRow.generated,
 )
 
 # Made once, since every search runs it: building it anew took half of the 1 ms for 24 rows.
@@ -67,6 +68,7 @@ def _asset(row: Row[*tuple[Any, ...]]) -> Asset:
         phash=row[10],
         added_at=row[11],
         state=AssetState(row[12]),
+        generated=row[13],
     )
 
 
@@ -77,6 +79,7 @@ class _Known:
     title: str | None
     metadata: Metadata
     state: str
+    generated: bool
     changed: bool = False
 
 
@@ -133,10 +136,14 @@ def _settle(batch: _Batch, item: NewAsset, id_: UUID, place: UUID) -> Outcome:
     if id_ in batch.added:
         batch.added.discard(id_)  # a second file of the same bytes in this batch finds it known
         return Outcome.ADDED
-    if before == (id_, digest):
+    if before == (id_, digest) and not item.generated:
         return Outcome.UNCHANGED
+    known = batch.assets[id_]
+    newly_generated = item.generated and not known.generated  # once generated, always generated
+    known.generated, known.changed = known.generated or item.generated, known.changed or newly_generated
     same_place = before is not None and before[0] == id_
-    return _describe(batch.assets[id_], item.title, item.metadata, replace=same_place)
+    described = _describe(known, item.title, item.metadata, replace=same_place)
+    return Outcome.UPDATED if newly_generated else described
 
 
 def _describe(known: _Known, title: str | None, metadata: Metadata, *, replace: bool) -> Outcome:
@@ -172,6 +179,7 @@ def _insert_assets(
             "phash": item.info.phash,
             "added_at": at,
             "state": AssetState.REGISTERED,
+            "generated": item.generated,
         }
         for id_, item in reversed(list(zip(ids, items, strict=True)))  # the first item of the same bytes wins
     }
@@ -184,12 +192,12 @@ def _lock_assets(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, _Kno
     known: dict[UUID, _Known] = {}
     for chunk in in_chunks(sorted(set(ids))):
         statement = (
-            select(AssetRow.id, AssetRow.title, AssetRow.metadata_, AssetRow.state)
+            select(AssetRow.id, AssetRow.title, AssetRow.metadata_, AssetRow.state, AssetRow.generated)
             .where(AssetRow.id.in_(chunk))
             .order_by(AssetRow.id)
             .with_for_update()
         )
-        known |= {row.id: _Known(row.title, row[2], row.state) for row in connection.execute(statement)}
+        known |= {row.id: _Known(row.title, row[2], row.state, row.generated) for row in connection.execute(statement)}
     return known
 
 
@@ -205,7 +213,7 @@ def _known_locations(connection: Connection, places: Sequence[UUID]) -> dict[UUI
 
 def _write_descriptions(connection: Connection, batch: _Batch) -> None:
     rows = [
-        {"the_id": id_, "title": known.title, "metadata": known.metadata}
+        {"the_id": id_, "title": known.title, "metadata": known.metadata, "generated": known.generated}
         for id_, known in sorted(batch.assets.items())
         if known.changed
     ]
@@ -214,7 +222,13 @@ def _write_descriptions(connection: Connection, batch: _Batch) -> None:
         connection.execute(
             update(AssetRow)
             .where(AssetRow.id == bindparam("the_id"))
-            .values({table.c.title: bindparam("title"), table.c.metadata: bindparam("metadata")}),
+            .values(
+                {
+                    table.c.title: bindparam("title"),
+                    table.c.metadata: bindparam("metadata"),
+                    table.c.generated: bindparam("generated"),
+                }
+            ),
             rows,
         )
 

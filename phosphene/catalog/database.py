@@ -6,18 +6,20 @@ import contextlib
 import json
 import sqlite3
 import threading
+import typing
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import ColumnElement, Connection, DateTime, Engine, Interval, cast, create_engine, event, func, literal
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
+from phosphene.catalog.models import UtcDateTime
 from phosphene.errors import DamagedData, InvalidSettings, Unavailable
 
 BUSY_TIMEOUT_S = 30.0
@@ -192,7 +194,7 @@ def sqlite_url(path: Path) -> str:
 def insert_into(connection: Connection, model: type[Any]) -> postgresql.Insert:
     """Begin an INSERT that may say `on_conflict_do_…`: both dialects write it alike."""
     if connection.dialect.name == "sqlite":
-        return cast("postgresql.Insert", sqlite.insert(model))
+        return typing.cast("postgresql.Insert", sqlite.insert(model))
     return postgresql.insert(model)
 
 
@@ -205,3 +207,17 @@ def in_chunks(values: Sequence[T], size: int = IN_CHUNK) -> Iterator[Sequence[T]
     """Cut a list so that each part fits one statement."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
+
+
+def database_time(connection: Connection) -> ColumnElement[datetime]:
+    """Give the time that leases are told by: the clocks of nodes differ, the database's is one."""
+    if connection.dialect.name == "postgresql":
+        return func.now()
+    return literal(now(), UtcDateTime)
+
+
+def later(connection: Connection, at: ColumnElement[datetime], seconds: float) -> ColumnElement[datetime]:
+    """Give a time some seconds after `database_time`."""
+    if connection.dialect.name == "postgresql":
+        return cast(at + literal(timedelta(seconds=seconds), Interval), DateTime(timezone=True))
+    return literal(now() + timedelta(seconds=seconds), UtcDateTime)

@@ -9,18 +9,22 @@ from uuid import UUID
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     DateTime,
     Dialect,
     Float,
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Text,
     TypeDecorator,
     UniqueConstraint,
     Uuid,
+    false,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -58,6 +62,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 JsonValue = JSON().with_variant(JSONB(), "postgresql")
+JsonOrNull = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 RowNumber = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only an INTEGER PRIMARY KEY
 
 
@@ -102,6 +107,7 @@ class AssetRow(Base):
     phash: Mapped[str] = mapped_column(String(16))
     added_at: Mapped[datetime] = mapped_column(UtcDateTime)
     state: Mapped[str] = mapped_column(String(16))
+    generated: Mapped[bool] = mapped_column(Boolean, server_default=false())
 
 
 class LocationRow(Base):
@@ -217,3 +223,46 @@ class CalibrationRow(Base):
     modality: Mapped[str] = mapped_column(String(16), primary_key=True)
     content: Mapped[dict[str, Any]] = mapped_column(JsonValue)  # model, threshold, promises and curves
     made_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+_KEPT = text("state IN ('queued', 'running', 'finished')")  # also in the migration
+
+
+class GenerationRow(Base):
+    """Pictures that a tenant asked for; `withheld` is what only the worker may read, and only until the end."""
+
+    __tablename__ = "generations"
+    __table_args__ = (
+        Index(
+            "uq_generations_tenant_id_key", "tenant_id", "key", unique=True, sqlite_where=_KEPT, postgresql_where=_KEPT
+        ),
+        Index(None, "tenant_id", "queued_at", "id"),
+        Index(None, "state", "queued_at"),
+        Index(None, "generator", "finished_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    key: Mapped[str | None] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    generator: Mapped[str] = mapped_column(Text)
+    request: Mapped[dict[str, Any]] = mapped_column(JsonValue)
+    withheld: Mapped[dict[str, Any] | None] = mapped_column(JsonOrNull)
+    prompt: Mapped[str | None] = mapped_column(Text)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    images: Mapped[int] = mapped_column(Integer)
+    parents: Mapped[list[Any]] = mapped_column(JsonValue)
+    model: Mapped[str | None] = mapped_column(Text)
+    weights_sha256: Mapped[str | None] = mapped_column(String(64))
+    pictures: Mapped[list[Any]] = mapped_column(JsonValue)
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JsonOrNull)
+    preview: Mapped[bytes | None] = mapped_column(LargeBinary)
+    error: Mapped[str | None] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(Integer)
+    cancel_asked: Mapped[bool] = mapped_column(Boolean)
+    lease_owner: Mapped[str | None] = mapped_column(String(200))
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    queued_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    rung_at: Mapped[datetime] = mapped_column(UtcDateTime)  # when a worker was last told of it
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

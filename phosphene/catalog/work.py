@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
-    DateTime,
-    Interval,
-    cast,
     delete,
     exists,
     func,
-    literal,
     or_,
     select,
     update,
 )
 
 from phosphene.catalog import ingests
-from phosphene.catalog.database import in_chunks, insert_into, now
-from phosphene.catalog.models import AssetRow, EmbeddingRow, IngestRow, LocationRow, SpaceRow, UtcDateTime, WorkRow
+from phosphene.catalog.database import database_time, in_chunks, insert_into, later, now
+from phosphene.catalog.models import AssetRow, EmbeddingRow, IngestRow, LocationRow, SpaceRow, WorkRow
 from phosphene.catalog.records import AssetState, Quarantined, WorkItem, storable
 from phosphene.errors import InvalidInput, PictureFault
 from phosphene.types import AssetId, IngestId, Sha256, SpaceId, TenantId
@@ -88,7 +82,7 @@ def lease(
     asset_ids: Sequence[AssetId] | None,
 ) -> list[WorkItem]:
     """Take work that nobody is at, the oldest first. On PostgreSQL rows that another is just taking are skipped."""
-    at = _database_time(connection)
+    at = database_time(connection)
     statement = (
         select(WorkRow.asset_id, AssetRow.tenant_id, WorkRow.attempts)
         .join(AssetRow, AssetRow.id == WorkRow.asset_id)
@@ -106,24 +100,11 @@ def lease(
             .where(WorkRow.space_id == space_id, WorkRow.asset_id.in_([row.asset_id for row in rows]))
             .values(
                 lease_owner=storable(owner)[:200],
-                lease_until=_later(connection, at, lease_s),
+                lease_until=later(connection, at, lease_s),
                 attempts=WorkRow.attempts + 1,
             )
         )
     return [WorkItem(AssetId(row.asset_id), TenantId(row.tenant_id), space_id, row.attempts + 1) for row in rows]
-
-
-def _database_time(connection: Connection) -> ColumnElement[datetime]:
-    # The clocks of nodes differ; the database's is one.
-    if connection.dialect.name == "postgresql":
-        return func.now()
-    return literal(now(), UtcDateTime)
-
-
-def _later(connection: Connection, at: ColumnElement[datetime], seconds: float) -> ColumnElement[datetime]:
-    if connection.dialect.name == "postgresql":
-        return cast(at + literal(timedelta(seconds=seconds), Interval), DateTime(timezone=True))
-    return literal(now() + timedelta(seconds=seconds), UtcDateTime)
 
 
 def mark_indexed(connection: Connection, space_id: SpaceId, norms: Sequence[tuple[AssetId, float]]) -> list[AssetId]:
@@ -188,7 +169,7 @@ def fail(
     reason = storable(reason)
     here = (WorkRow.space_id == space_id, WorkRow.asset_id == id_)
     if not final:
-        not_before = _later(connection, _database_time(connection), retry_in_s) if retry_in_s > 0 else None
+        not_before = later(connection, database_time(connection), retry_in_s) if retry_in_s > 0 else None
         connection.execute(update(WorkRow).where(*here).values(lease_owner=None, lease_until=not_before, reason=reason))
         return
     ingest = connection.execute(delete(WorkRow).where(*here).returning(WorkRow.ingest_id)).scalar_one_or_none()

@@ -15,6 +15,7 @@ from phosphene.errors import InvalidFilter
 from phosphene.filters import And, AnyOf, Equals, Exists, Filter, Not, Or, Range, Scalar
 from phosphene.types import FIELD_NAME
 
+_GENERATED = "generated"
 INT64 = range(-(2**63), 2**63)
 
 
@@ -99,7 +100,7 @@ def _condition(source: Filter) -> Condition:
         case Range():
             return _range(source)
         case Exists():
-            return Group(must_not=(Empty(_key(source.field)),))
+            return _ALL if source.field == _GENERATED else Group(must_not=(Empty(_key(source.field)),))
         case And():
             return Group(must=tuple(map(_condition, source.parts))) if source.parts else _ALL
         case Or():
@@ -115,6 +116,8 @@ def _key(name: str) -> str:
 
 
 def _any_of(key: str, values: Sequence[Scalar]) -> Condition:
+    if key == _GENERATED:
+        return _is_generated(values)
     words = tuple(_encodable(value) for value in values if isinstance(value, str))
     whole = tuple(_int64(int(value)) for value in values if isinstance(value, int))
     parts: list[Condition] = [Match(key, part) for part in (words, whole) if part]
@@ -122,6 +125,17 @@ def _any_of(key: str, values: Sequence[Scalar]) -> Condition:
     if not parts:
         return Nowhere()
     return parts[0] if len(parts) == 1 else Group(should=tuple(parts))
+
+
+def _is_generated(values: Sequence[Scalar]) -> Condition:
+    """Take a point that does not say for one that is not: points are older than the field."""
+    asked = {bool(value) for value in values}
+    yes = Match(_GENERATED, (1,))
+    if asked == {True}:
+        return yes
+    if asked == {False}:
+        return Group(must_not=(yes,))
+    return _ALL if asked else Nowhere()
 
 
 def _range(source: Range) -> Condition:
