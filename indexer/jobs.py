@@ -11,11 +11,13 @@ from indexer.embedding import embed_assets, sweep
 from indexer.pipeline import ingest
 from indexer.sources import SourceOptions
 from phosphene.assemble import Engine
-from phosphene.jobs import JobName, Jobs
-from phosphene.types import AssetId, IngestId, Modality, TenantId
+from phosphene.generation.run import run_generation, sweep_generations
+from phosphene.jobs import GENERATE_LIMIT_S, JobName, Jobs
+from phosphene.types import AssetId, GenerationId, IngestId, Modality, TenantId
 
 log = logging.getLogger(__name__)
 
+GOODBYE_S = 120.0  # for ending a generation with a reason before its task is ended without one
 IDLE_INGEST_S = 900.0  # an ingest that has not moved for so long has lost its process
 
 
@@ -25,7 +27,7 @@ def handlers(
     """Give the function for each job, called with the arguments that were sent.
 
     `jobs` are those of a Celery worker, so that an ingest there sends its pictures on to be embedded. Setting `stop`
-    ends an ingest, a sweep or a calibration that is under way.
+    ends an ingest, a sweep, a calibration or a generation that is under way.
     """
 
     def run_ingest(
@@ -73,4 +75,18 @@ def handlers(
         JobName.EMBED: run_embed,
         JobName.SWEEP: run_sweep,
         JobName.CALIBRATE: run_calibrate,
+        **_generation_handlers(engine, jobs, stop),
     }
+
+
+def _generation_handlers(
+    engine: Engine, jobs: Jobs | None, stop: threading.Event | None
+) -> dict[JobName, Callable[..., None]]:
+    def run_generate(*, generation_id: str) -> None:
+        limit_s = None if jobs is None else GENERATE_LIMIT_S - GOODBYE_S
+        run_generation(GenerationId(UUID(generation_id)), engine=engine, stop=stop, limit_s=limit_s)
+
+    def run_recover() -> None:
+        sweep_generations(engine=engine, jobs=jobs, stop=stop)
+
+    return {JobName.GENERATE: run_generate, JobName.RECOVER: run_recover}

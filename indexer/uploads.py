@@ -25,12 +25,13 @@ def add_asset(
     uri: str,
     title: str | None = None,
     metadata: Metadata | None = None,
+    generated: bool = False,
     jobs: Jobs | None = None,
 ) -> Registered:
     """Add one picture; searchable on return, unless `jobs` reach other processes, which then embed it.
 
-    `uri` says where it came from, e.g. upload:NAME. Raises PictureError where the picture can't be used or not be
-    encoded, and InvalidInput for metadata that contradicts the declared fields.
+    `uri` says where it came from, e.g. upload:NAME; `generated`, that it was imagined. Raises PictureError where the
+    picture can't be used or not be encoded, and InvalidInput for metadata that contradicts the declared fields.
     """
     here = jobs is None or isinstance(jobs, LocalJobs)
     space = engine.encoder.space
@@ -41,7 +42,8 @@ def add_asset(
     if decoded.thumbnail is not None:
         blobs[thumbnail_key(sha256)] = decoded.thumbnail
     engine.blobs.put_many(blobs)
-    new = NewAsset(decoded.info, uri, None, None if title is None else title[:MAX_TITLE], held)
+    shown = None if title is None else title[:MAX_TITLE]
+    new = NewAsset(decoded.info, uri, None, shown, held, generated=generated)
     (registered,) = engine.catalog.register(None, tenant, space.id, [new])
     id_ = registered.asset_id
     if not registered.needs_embedding:

@@ -135,6 +135,16 @@ class Engine:
                 self._generator_weights = weights
             return self._generator
 
+    @property
+    def generator_name(self) -> str:
+        """Name the generator of the settings, with its prior where that is chosen."""
+        settings = self.settings
+        return (
+            settings.generator
+            if settings.generator_prior is None
+            else f"{settings.generator} + {settings.generator_prior}"
+        )
+
     def generator_identity(self) -> dict[str, str | None]:
         """Tell what pictures depend on beside the request, without loading anything.
 

@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -118,6 +118,11 @@ class BlobStore(ABC):
         with self._explained(key), suppress(FileNotFoundError):
             self._delete(key)
 
+    def delete_below(self, prefix: str, *, but: Collection[str] = ()) -> None:
+        """Remove all blobs below a prefix, but for some keys."""
+        for key in [key for key in self.keys(prefix) if key not in but]:
+            self.delete(key)
+
     def keys(self, prefix: str) -> Iterator[str]:
         """List the keys below a prefix like `originals` or `originals/ab`, or, with "", all, in order."""
         prefix = prefix.rstrip("/")
@@ -222,6 +227,12 @@ class FolderBlobs(BlobStore):
         for path in _files(self._root / prefix):
             if not path.name.startswith("."):
                 yield path.relative_to(self._root).as_posix()
+
+    def delete_below(self, prefix: str, *, but: Collection[str] = ()) -> None:
+        """Remove all blobs below a prefix, but for some keys, and the folder where it is empty then."""
+        super().delete_below(prefix, but=but)
+        with suppress(OSError):
+            (self._root / prefix).rmdir()
 
     def tidy(self, *, older_than_s: float) -> int:
         """Remove temporary files that a killed process left; give how many."""

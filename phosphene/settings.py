@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     generations_per_day: Limit = Field(default=200, ge=0, description="pictures a tenant may have drawn in 24 h")
     generation_queue: int = Field(default=16, ge=1, description="a tenant's generations waiting or under way")
     blocked_concepts: Concepts = Field(default=(), description="not to be imagined; @FILE names one with a line each")
-    blocked_score: float = Field(default=0.5, ge=0, le=1, description="refused from this score on; 1: off")
+    blocked_score: float = Field(default=0.4, ge=0, le=1, description="refused from this score on; 1: off")
     moderation: str | None = Field(default=None, description="module:function(prompts) -> why to refuse, or None")
 
     @model_validator(mode="after")

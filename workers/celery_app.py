@@ -77,8 +77,8 @@ def run_worker(
     jobs.ping()
     if broker.startswith(("amqp", "pyamqp")):
         _declare_dead_letters(app)
-    sweeping = JobName.SWEEP if QUEUE_OF[JobName.SWEEP] in queues else None
-    with _trouble_from_children() as trouble, _doorbell(jobs, sweeping, sweep_every_s):
+    rung = [name for name in (JobName.SWEEP, JobName.RECOVER) if QUEUE_OF[name] in queues]
+    with _trouble_from_children() as trouble, _doorbell(jobs, rung, sweep_every_s):
         worker = app.Worker(
             hostname=f"phosphene-{os.getpid()}@{socket.gethostname()}",
             queues=list(queues),
@@ -120,14 +120,15 @@ def _declare_dead_letters(app: Celery) -> None:
 
 
 @contextmanager
-def _doorbell(jobs: CeleryJobs, name: JobName | None, every_s: float) -> Iterator[None]:
-    """Ask for a sweep now and then: it finds what killed workers and lost tasks left behind."""
+def _doorbell(jobs: CeleryJobs, names: Sequence[JobName], every_s: float) -> Iterator[None]:
+    """Ask for sweeps now and then: they find what killed workers and lost tasks left behind."""
     done = threading.Event()
 
     def ring() -> None:
-        while name is not None:
+        while names:
             try:
-                jobs.send(name, {}, expires_s=every_s)
+                for name in names:
+                    jobs.send(name, {}, expires_s=every_s)
             except Unavailable as error:
                 log.warning("no sweep asked for: %s", error)
             if done.wait(every_s):

@@ -19,7 +19,7 @@ from celery.signals import worker_process_init, worker_process_shutdown
 from indexer.jobs import handlers
 from phosphene.assemble import Engine, open_engine
 from phosphene.errors import PhospheneError, Unavailable
-from phosphene.jobs import TIME_LIMIT_S, CeleryJobs, JobName
+from phosphene.jobs import GENERATE_LIMIT_S, TIME_LIMIT_S, CeleryJobs, JobName
 from workers.celery_app import TROUBLE, broker_of
 
 log = logging.getLogger(__name__)
@@ -116,6 +116,18 @@ def embed(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  wh
     _child.open()[JobName.EMBED](**arguments)
 
 
+@shared_task(
+    name=JobName.GENERATE.value,
+    acks_late=True,
+    retry_on_worker_lost=True,
+    time_limit=GENERATE_LIMIT_S,
+    **_OPTIONS,
+)
+def generate(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
+    """Draw a generation. What is delivered again while its lease lasts is left to the next recovery."""
+    _child.open()[JobName.GENERATE](**arguments)
+
+
 # Those below are acknowledged at once: they may run long, longer than brokers wait for an acknowledgement before they
 # hand out a task a second time. A killed ingest is found by a sweep, a killed sweep is followed by the next, and a
 # killed calibration leaves what was learned before: whoever wants it asks again.
@@ -141,3 +153,9 @@ def calibrate(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401
 def sweep(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
     """Embed what waits and nobody is at."""
     _child.open()[JobName.SWEEP](**arguments)
+
+
+@shared_task(name=JobName.RECOVER.value, **_OPTIONS)
+def recover(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
+    """Have generations drawn that nobody is at."""
+    _child.open()[JobName.RECOVER](**arguments)

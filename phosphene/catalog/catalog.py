@@ -408,8 +408,8 @@ class Catalog:
         with self._database.reading() as connection:
             return generations.unfinished(connection, ids)
 
-    def generated_pictures(self, ids: Sequence[GenerationId]) -> dict[GenerationId, set[Sha256]]:
-        """Give the hashes of the pictures of those of these generations, of any tenant, that there are."""
+    def generated_pictures(self, ids: Sequence[GenerationId]) -> dict[GenerationId, tuple[GenerationPicture, ...]]:
+        """Give the pictures of those of these generations, of any tenant, that there are."""
         with self._database.reading() as connection:
             return generations.shown(connection, ids)
 

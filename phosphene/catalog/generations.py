@@ -311,7 +311,7 @@ def cancel(connection: Connection, tenant: TenantId, id_: GenerationId) -> Gener
     waiting = update(GenerationRow).where(*mine, GenerationRow.state == GenerationState.QUEUED)
     if not _done(connection, _ended(waiting, GenerationState.CANCELLED)):
         running = update(GenerationRow).where(*mine, GenerationRow.state == GenerationState.RUNNING)
-        connection.execute(running.values(cancel_asked=True))
+        connection.execute(running.values(cancel_asked=True, key=None))  # whoever asks the same anew gets it
     return one(connection, tenant, id_)
 
 
@@ -344,13 +344,13 @@ def unfinished(connection: Connection, ids: Sequence[GenerationId]) -> set[Gener
     return found
 
 
-def shown(connection: Connection, ids: Sequence[GenerationId]) -> dict[GenerationId, set[Sha256]]:
-    """Give the hashes of the pictures of those of these generations that there are."""
-    found: dict[GenerationId, set[Sha256]] = {}
+def shown(connection: Connection, ids: Sequence[GenerationId]) -> dict[GenerationId, tuple[GenerationPicture, ...]]:
+    """Give the pictures of those of these generations that there are."""
+    found: dict[GenerationId, tuple[GenerationPicture, ...]] = {}
     for chunk in in_chunks(sorted(set(ids))):
         statement = select(GenerationRow.id, GenerationRow.pictures).where(GenerationRow.id.in_(chunk))
         for id_, pictures in connection.execute(statement):
-            found[GenerationId(id_)] = {Sha256(picture["sha256"]) for picture in pictures}
+            found[GenerationId(id_)] = tuple(_picture(place, stored) for place, stored in enumerate(pictures))
     return found
 
 

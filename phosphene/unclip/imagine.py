@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,8 +102,14 @@ class Imagined:
     seeds: tuple[int, ...]
 
 
-def imagine(request: Request, *, generator: Generator, watch: Watch | None = None) -> Imagined:
-    """Make the pictures of a request.
+def imagine(
+    request: Request,
+    *,
+    generator: Generator,
+    watch: Watch | None = None,
+    approve: Callable[[RawRows], None] | None = None,
+) -> Imagined:
+    """Make the pictures of a request. `approve` sees their embeddings before they are drawn, and may raise.
 
     Raises InvalidQuery and InvalidInput for what this generator can't do, SpaceMismatch for embeddings of another CLIP
     model, Cancelled when the watch says so. The same request gives the same pixels on the same machine.
@@ -114,6 +120,8 @@ def imagine(request: Request, *, generator: Generator, watch: Watch | None = Non
         most = MAX_PIXELS // (size.width * size.height)
         raise InvalidQuery(f"{request.images} images of {size} are too many for one request: ask for at most {most}")
     embeddings = compose(request, generator=generator, watch=watch)
+    if approve is not None:
+        approve(embeddings)
     # A caption says nothing of a picture that was blended or changed.
     caption = request.captions[0] if len(request.parts) == 1 and request.captions and request.edit is None else ""
     batches = _batches(request.images, DECODER_PIXELS // (size.width * size.height))

@@ -129,13 +129,16 @@ def _any_of(key: str, values: Sequence[Scalar]) -> Condition:
 
 def _is_generated(values: Sequence[Scalar]) -> Condition:
     """Take a point that does not say for one that is not: points are older than the field."""
-    asked = {bool(value) for value in values}
     yes = Match(_GENERATED, (1,))
-    if asked == {True}:
-        return yes
-    if asked == {False}:
-        return Group(must_not=(yes,))
-    return _ALL if asked else Nowhere()
+    match (1 in values, 0 in values):  # True is 1
+        case (True, True):
+            return _ALL
+        case (True, False):
+            return yes
+        case (False, True):
+            return Group(must_not=(yes,))
+        case _:
+            return Nowhere()
 
 
 def _range(source: Range) -> Condition:
