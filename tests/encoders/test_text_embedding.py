@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from phosphene.encoders import Encoder, load_encoder
@@ -51,6 +52,18 @@ class GatedEncoder:
 @pytest.fixture
 def gated(encoder: Encoder) -> GatedEncoder:
     return GatedEncoder(encoder)
+
+
+@contextmanager
+def callers_of(embedder: TextEmbedder, count: int = 16) -> Iterator[ThreadPoolExecutor]:
+    """Give threads to ask from. Where a test fails, those that still wait are let go, or it would hang instead."""
+    with ThreadPoolExecutor(count) as threads:
+        try:
+            yield threads
+        except BaseException:
+            for request in list(embedder._unfinished.values()):
+                request.finish(error=Unavailable("left waiting"))
+            raise
 
 
 def ask_while_busy(
@@ -114,7 +127,7 @@ def test_a_lone_caller_embeds_in_its_own_thread(encoder: Encoder) -> None:
 
 def test_callers_who_arrive_during_a_batch_form_the_next(gated: GatedEncoder) -> None:
     embedder = TextEmbedder(gated, max_batch=3)
-    with ThreadPoolExecutor(16) as threads:
+    with callers_of(embedder) as threads:
         futures = ask_while_busy(embedder, gated, threads, ["first", "a", "b", "c", "d", "e"])
         gated.gate.set()
         rows = [future.result(WAIT_S).rows for future in futures]
@@ -125,7 +138,7 @@ def test_callers_who_arrive_during_a_batch_form_the_next(gated: GatedEncoder) ->
 
 def test_equal_texts_in_flight_are_embedded_once(gated: GatedEncoder) -> None:
     embedder = TextEmbedder(gated)
-    with ThreadPoolExecutor(16) as threads:
+    with callers_of(embedder) as threads:
         futures = ask_while_busy(embedder, gated, threads, ["cat", "cat", "cat", "dog", "dog"])
         gated.gate.set()
         results = [future.result(WAIT_S) for future in futures]
@@ -135,7 +148,7 @@ def test_equal_texts_in_flight_are_embedded_once(gated: GatedEncoder) -> None:
 
 def test_an_error_reaches_only_those_who_asked_for_it(gated: GatedEncoder) -> None:
     embedder = TextEmbedder(gated)
-    with ThreadPoolExecutor(16) as threads:
+    with callers_of(embedder) as threads:
         futures = ask_while_busy(embedder, gated, threads, ["bad first", "good", "bad second", "bad second", "fine"])
         gated.gate.set()
         for future, text in zip(futures, ("bad", "good", "bad", "bad", "fine"), strict=True):
@@ -152,7 +165,7 @@ def test_an_error_reaches_only_those_who_asked_for_it(gated: GatedEncoder) -> No
 
 def test_an_interrupted_caller_leaves_nobody_waiting(gated: GatedEncoder) -> None:
     embedder = TextEmbedder(gated)
-    with ThreadPoolExecutor(16) as threads:
+    with callers_of(embedder) as threads:
         futures = ask_while_busy(embedder, gated, threads, ["interrupt", "a", "b"])
         gated.gate.set()
         with pytest.raises(KeyboardInterrupt):
@@ -164,7 +177,7 @@ def test_an_interrupted_caller_leaves_nobody_waiting(gated: GatedEncoder) -> Non
 def test_a_closed_embedder_finishes_its_work_and_takes_no_more(gated: GatedEncoder) -> None:
     embedder = TextEmbedder(gated)
     embedder.embed("known")
-    with ThreadPoolExecutor(8) as threads:
+    with callers_of(embedder) as threads:
         futures = ask_while_busy(embedder, gated, threads, ["a", "b"])
         embedder.close()
         for text in ("new", "known"):
@@ -174,7 +187,8 @@ def test_a_closed_embedder_finishes_its_work_and_takes_no_more(gated: GatedEncod
         assert [len(future.result(WAIT_S)) for future in futures] == [1, 1]
 
 
-@settings(max_examples=15, deadline=None)
+# Not shrunk: each failure may take WAIT_S.
+@settings(max_examples=15, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(st.lists(st.sampled_from(["cat", "dog", "bus", "bad", "boat", "sky"]), min_size=1, max_size=40))
 def test_any_mixture_of_callers_gets_what_each_asked_for(encoder: Encoder, texts: list[str]) -> None:
     embedder = TextEmbedder(GatedEncoder(encoder), cache_size=3, max_batch=4)
@@ -185,7 +199,7 @@ def test_any_mixture_of_callers_gets_what_each_asked_for(encoder: Encoder, texts
         except InvalidInput as error:
             return str(error)
 
-    with ThreadPoolExecutor(12) as threads:
+    with callers_of(embedder, 12) as threads:
         answers = list(threads.map(ask, texts, timeout=WAIT_S))
     for text, answer in zip(texts, answers, strict=True):
         if text == "bad":

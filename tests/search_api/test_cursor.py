@@ -48,6 +48,7 @@ def pages(index: ListedIndex, limit: int, additions: list[dict[PointId, float]])
         found.append([point.id for point in points])
         if not more:
             return found
+        assert len(found) * limit <= len(index.scores), "more pages than there are points: they would never end"
         before = cursors.decode(cursors.after(points, query="q", before=before).encode(), query="q")
         if additions:
             index.scores |= additions.pop()

@@ -48,6 +48,7 @@ class StandIn:
         self.failures: list[int] = []  # statuses for the next calls
         self.calls: list[str] = []  # what was asked for, in order
         self.largest_request = 0  # bytes
+        self.search_params: list[models.SearchParams | None] = []  # of each query, which the local engine ignores
         self._engine = QdrantClient(":memory:")
         self._lock = threading.RLock()
         self._quantization: dict[str, models.QuantizationConfig | None] = {}
@@ -145,6 +146,7 @@ class StandIn:
         return self._engine.count(name, asked)
 
     def query(self, name: str, body: models.QueryRequest) -> models.QueryResponse:
+        self.search_params.append(body.params)
         return self._engine.query_points(
             name,
             query=body.query,

@@ -12,7 +12,7 @@ import pytest
 from phosphene.errors import Unavailable
 from phosphene.filters import Equals
 from phosphene.types import Field, FieldKind, UnitEmbeddings
-from phosphene.vectors import edge
+from phosphene.vectors import edge, edge_shard
 from phosphene.vectors.edge import EdgeIndex
 from phosphene.vectors.edge_shard import EdgeShard
 from tests.vectors.made import SPACE, ask, embeddings, nearest_by_numpy, numbered, payloads
@@ -41,6 +41,18 @@ def test_the_nearest_are_found(tmp_path: Path, profile: str) -> None:
     assert (index._shard.unindexed() == 0) is (profile == "graph")
     assert recall_at_10(index, made.rows) >= 0.99
     index.close()
+
+
+def test_an_exact_query_reads_no_codes_and_any_other_scores_again_what_they_found() -> None:
+    """The engine's answers are too good to show it at sizes that a test can wait for."""
+    row = embeddings(1).rows[0]
+    exact, usual = (edge_shard._request(ask(row, exact=exact), 10).params for exact in (True, False))
+    assert exact is not None
+    assert usual is not None
+    assert exact.quantization is not None
+    assert usual.quantization is not None
+    assert (exact.exact, exact.quantization.ignore) == (True, True)
+    assert (bool(usual.exact), bool(usual.quantization.ignore), usual.quantization.rescore) == (False, False, True)
 
 
 def test_nothing_is_lost_while_the_graph_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

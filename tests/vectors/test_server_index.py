@@ -78,6 +78,23 @@ def test_codes_are_what_the_version_of_the_server_can_keep(
     assert kept.model_dump(exclude_none=True) == expected
 
 
+def test_an_exact_query_reads_no_codes_and_any_other_scores_again_what_they_found(
+    connect: Callable[..., ServerIndex], stand_in: StandIn
+) -> None:
+    index = connect()
+    index.upsert(numbered(3), embeddings(3), payloads(3))
+    row = embeddings(3).rows[0]
+    index.query([ask(row, exact=True), ask(row)])
+    index.close()
+    exact, usual = stand_in.search_params
+    assert exact is not None
+    assert usual is not None
+    assert exact.quantization is not None
+    assert usual.quantization is not None
+    assert (exact.exact, exact.quantization.ignore) == (True, True)
+    assert (bool(usual.exact), bool(usual.quantization.ignore), usual.quantization.rescore) == (False, False, True)
+
+
 def test_a_collection_that_another_process_makes_meanwhile_is_used(
     connect: Callable[..., ServerIndex], stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
