@@ -122,6 +122,26 @@ def test_a_filter_that_nothing_passes_has_no_match(engine: Engine) -> None:
     assert match.note.startswith("nothing found")
 
 
+def test_the_threshold_itself_is_a_match_and_what_is_just_below_is_not(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probability = ask(engine, text="a dog").probability
+    assert probability is not None
+    (kept,) = [one for one in engine.catalog.calibrations(T) if one.modality is Modality.TEXT]
+    for threshold, matched in ((probability, True), (float(np.nextafter(probability, 1)), False)):
+        engine.catalog.store_calibration(T, replace(kept, content={**kept.content, "threshold": threshold}))
+        engine.judge.forget(T)
+        match = ask(engine, text="a dog")
+        assert (match.probability, match.threshold, match.matched) == (probability, threshold, matched)
+    # Without a calibration the same holds for the z-score.
+    bare = {"vector": np.ones(engine.index.space.dimension)}
+    z_score = ask(engine, **bare).z_score
+    assert z_score is not None
+    for threshold, matched in ((z_score, True), (float(np.nextafter(z_score, np.inf)), False)):
+        monkeypatch.setattr(decision, "z_threshold", lambda _, at=threshold: at)
+        assert ask(engine, **bare).matched is matched
+
+
 def test_growth_by_a_fifth_makes_it_stale_and_it_still_answers(engine: Engine) -> None:
     assert not ask(engine, text="a dog").stale
     remove(engine, pictures(engine)[: PICTURES // 5 + 1])
