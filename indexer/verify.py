@@ -16,10 +16,11 @@ from uuid import UUID
 from indexer.embedding import sweep
 from indexer.payload import payload_of
 from phosphene.assemble import Engine
-from phosphene.blobs import original_key, thumbnail_key
+from phosphene.blobs import GENERATION_INPUTS, GENERATIONS, generation_key, original_key, thumbnail_key
 from phosphene.catalog.records import Asset, AssetState, IngestState
 from phosphene.errors import DamagedData, PictureError
-from phosphene.types import AssetId, PointId, Sha256, TenantId, asset_id, point_id, sha256_of
+from phosphene.generation.request import clear_away
+from phosphene.types import AssetId, GenerationId, PointId, Sha256, TenantId, asset_id, point_id, sha256_of
 from phosphene.vectors.base import Payload, StoredPoint
 
 PAGE = 500
@@ -93,6 +94,7 @@ def verify(*, engine: Engine, repair: bool, deep: bool = False) -> VerifyReport:
         _check_points(engine, page, report, repair=repair)
     _check_index(engine, report, repair=repair)
     _check_unused_blobs(engine, tenants, report, repair=repair)
+    _check_generations(engine, report, repair=repair)
     return report
 
 
@@ -211,7 +213,7 @@ def _check_payloads(engine: Engine, page: Sequence[StoredPoint], report: VerifyR
 
 
 def _said(payload: Payload) -> dict[str, object]:
-    return {name: value for name, value in payload.items() if value is not None}
+    return {"generated": 0} | {name: value for name, value in payload.items() if value is not None}
 
 
 def _check_unused_blobs(engine: Engine, tenants: set[TenantId], report: VerifyReport, *, repair: bool) -> None:
@@ -243,3 +245,20 @@ def _unused(engine: Engine, tenants: set[TenantId], keys: Sequence[str]) -> list
         ids = [asset_id(tenant, sha256) for sha256 in set(hashes.values())]
         used |= {asset.sha256 for asset in engine.catalog.assets(tenant, ids).values()}
     return [key for key, sha256 in hashes.items() if sha256 not in used]
+
+
+def _check_generations(engine: Engine, report: VerifyReport, *, repair: bool) -> None:
+    """Look for what generations left that ended without it: pictures of failed ones, uploads of all."""
+    for kind in (GENERATIONS, GENERATION_INPUTS):
+        keys = engine.blobs.keys(kind)
+        while page := list(islice(keys, PAGE)):
+            owners = {key: GenerationId(UUID(key.split("/")[1])) for key in page}
+            ids = sorted(set(owners.values()))
+            unfinished = engine.catalog.unfinished_generations(ids)
+            pictures = engine.catalog.generated_pictures(ids)
+            kept = {generation_key(id_, one.sha256, one.format) for id_, shown in pictures.items() for one in shown}
+            unused = [key for key, owner in owners.items() if key not in kept and owner not in unfinished]
+            report.blobs += len(page)
+            report.add(Difference.UNUSED_BLOB, unused, mended=repair)
+            if repair and unused:
+                clear_away(ids, engine)

@@ -115,7 +115,7 @@ class BlobStore(ABC):
     def delete(self, key: str) -> None:
         """Remove a blob; a missing one is no error."""
         _check(key)
-        with self._explained(key), suppress(FileNotFoundError):
+        with self._explained(key), suppress(FileNotFoundError, NotADirectoryError):
             self._delete(key)
 
     def delete_below(self, prefix: str, *, but: Collection[str] = ()) -> None:

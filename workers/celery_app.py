@@ -11,7 +11,8 @@ import os
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from phosphene.settings import Settings
 
 LOAD_MODEL_S = 600  # Celery gives a child 4 s by itself
 SWEEP_EVERY_S = 60.0
+RECOVER_EVERY_S = 15.0  # half of what the lease of a generation lasts
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +79,9 @@ def run_worker(
     jobs.ping()
     if broker.startswith(("amqp", "pyamqp")):
         _declare_dead_letters(app)
-    rung = [name for name in (JobName.SWEEP, JobName.RECOVER) if QUEUE_OF[name] in queues]
-    with _trouble_from_children() as trouble, _doorbell(jobs, rung, sweep_every_s):
+    rung = {JobName.SWEEP: sweep_every_s, JobName.RECOVER: min(sweep_every_s, RECOVER_EVERY_S)}
+    rung = {name: every_s for name, every_s in rung.items() if QUEUE_OF[name] in queues}
+    with _trouble_from_children() as trouble, _doorbell(jobs, rung):
         worker = app.Worker(
             hostname=f"phosphene-{os.getpid()}@{socket.gethostname()}",
             queues=list(queues),
@@ -120,19 +123,19 @@ def _declare_dead_letters(app: Celery) -> None:
 
 
 @contextmanager
-def _doorbell(jobs: CeleryJobs, names: Sequence[JobName], every_s: float) -> Iterator[None]:
+def _doorbell(jobs: CeleryJobs, every_s: Mapping[JobName, float]) -> Iterator[None]:
     """Ask for sweeps now and then: they find what killed workers and lost tasks left behind."""
     done = threading.Event()
 
     def ring() -> None:
-        while names:
+        due = dict.fromkeys(every_s, 0.0)
+        while due and not done.wait(max(0.0, min(due.values()) - time.monotonic())):
+            name = min(due, key=lambda name: due[name])
+            due[name] = time.monotonic() + every_s[name]
             try:
-                for name in names:
-                    jobs.send(name, {}, expires_s=every_s)
+                jobs.send(name, {}, expires_s=every_s[name])
             except Unavailable as error:
                 log.warning("no sweep asked for: %s", error)
-            if done.wait(every_s):
-                break
 
     bell = threading.Thread(target=ring, name="doorbell", daemon=True)
     bell.start()

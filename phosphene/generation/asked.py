@@ -205,6 +205,8 @@ def from_json(written: Mapping[str, Any], uploads: Mapping[int, bytes]) -> Gener
 
 def _part_from_json(part: Mapping[str, Any], image: bytes | None) -> AskedPart:
     asset = part.get("asset_id")
+    if "image" in part and image is None:
+        raise InvalidInput("a picture that was uploaded for this is gone: ask again")
     return AskedPart(
         text=part.get("text"),
         asset_id=None if asset is None else AssetId(UUID(asset)),

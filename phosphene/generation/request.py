@@ -103,8 +103,11 @@ def _hand_on(
             jobs.send(JobName.GENERATE, {"generation_id": str(generation.id)})
     except BaseException as error:
         reason = str(error) if isinstance(error, PhospheneError) else type(error).__name__
-        engine.catalog.fail_generation(generation.id, owner=owner, error=f"it could not be queued: {reason}")
-        clear_away([generation.id], engine)
+        try:
+            engine.catalog.fail_generation(generation.id, owner=owner, error=f"it could not be queued: {reason}")
+            clear_away([generation.id], engine)
+        except PhospheneError as trouble:  # what went wrong first is told; the sweep ends the row
+            log.warning("generation %s can't be cleared away now: %s", generation.id, trouble)
         raise
 
 

@@ -28,9 +28,7 @@ def _source(part: AskedPart, engine: Engine, tenant: TenantId, clip: ClipSpace) 
         return part.text
     if part.asset_id is not None:
         return embedding_of_asset(part.asset_id, engine=engine, tenant=tenant, clip=clip)
-    if part.image is not None:
-        return embedding_of_picture(part.image, engine=engine, encoder=engine.encoder_for(clip))
-    raise InvalidInput("a picture that was uploaded for this is gone: ask again")
+    return embedding_of_picture(part.image or b"", engine=engine, encoder=engine.encoder_for(clip))
 
 
 def embedding_of_asset(asset_id: AssetId, *, engine: Engine, tenant: TenantId, clip: ClipSpace) -> RawEmbeddings:
