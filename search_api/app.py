@@ -16,10 +16,11 @@ from phosphene.jobs import Jobs
 from search_api import problems
 from search_api.auth import LOCAL_TOKEN_HEADER, Doorkeeper
 from search_api.guard import Guard
-from search_api.routes import assets, calibrations, embeddings, ingests, pages, search, service
+from search_api.routes import assets, calibrations, embeddings, generations, ingests, pages, search, service
 from search_api.schemas import Problem
 
-DESCRIPTION = """Semantic image search: ask for a picture in words or with another picture.
+DESCRIPTION = """Semantic image search: ask for a picture in words or with another picture, and have one drawn where \
+the catalogue has none.
 
 Errors are application/problem+json. \
 With API keys configured, send "Authorization: Bearer KEY"; each key belongs to a tenant, who sees only its own \
@@ -49,6 +50,7 @@ def create_app(engine: Engine, jobs: Jobs, *, local_token: str | None) -> FastAP
     problems.install(app)
     for router in (
         search.router,
+        generations.router,
         assets.router,
         ingests.router,
         ingests.everything,

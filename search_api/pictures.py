@@ -9,8 +9,8 @@ from enum import StrEnum
 from urllib.parse import quote
 
 from phosphene.assemble import Engine
-from phosphene.blobs import original_key, preview_key, thumbnail_key
-from phosphene.catalog.records import Asset
+from phosphene.blobs import generation_key, original_key, preview_key, thumbnail_key
+from phosphene.catalog.records import Asset, Generation, GenerationPicture
 from phosphene.errors import DamagedData, NotFound
 from phosphene.images import PREVIEW_SIDE, THUMBNAIL_SIDE
 
@@ -68,6 +68,18 @@ def picture_of(asset: Asset, size: Size, *, engine: Engine) -> Served:
         data = engine.decoders.resize(_original(asset, engine), side=side).result()
         engine.blobs.put(key, data)
     return Served(data, _media_type(data), f"inline; {_file_name(asset, 'jpg')}")
+
+
+def generated_picture(generation: Generation, picture: GenerationPicture, *, engine: Engine) -> Served:
+    """Give a picture that a model drew. Raises DamagedData where its file is gone."""
+    number = f"-{picture.place}" if len(generation.pictures) > 1 else ""
+    name = f"phosphene-{generation.id}{number}.{picture.format}"
+    try:
+        data = engine.blobs.get(generation_key(generation.id, picture.sha256, picture.format))
+    except NotFound as error:
+        message = f"picture {picture.place} of generation {generation.id} is gone from the blob store"
+        raise DamagedData(message) from error
+    return Served(data, ORIGINAL_TYPES[picture.format], f'inline; filename="{name}"')
 
 
 def _original(asset: Asset, engine: Engine) -> bytes:

@@ -11,10 +11,11 @@ from fastapi import APIRouter, File, Form, Query, UploadFile
 from indexer.sources.fetch import Fetcher
 from phosphene.assemble import Engine
 from phosphene.errors import Forbidden, InvalidFilter
-from phosphene.types import AssetId
+from phosphene.types import AssetId, GenerateMode
 from search_api import problems
 from search_api.auth import PrincipalDep
-from search_api.routes.dependencies import EngineDep, checked_filter
+from search_api.imagining import offered
+from search_api.routes.dependencies import EngineDep, JobsDep, checked_filter
 from search_api.schemas import SearchRequest, SearchResponse
 from search_api.search import DEFAULT_LIMIT, MAX_LIMIT, SearchQuery, run_search
 
@@ -26,27 +27,38 @@ CursorText = Annotated[str | None, Query(description="next_cursor of the page be
 
 
 @router.post("/v1/search", responses=problems.responses(404))
-def search(body: SearchRequest, engine: EngineDep, principal: PrincipalDep) -> SearchResponse:
-    """Find pictures by a text, a picture, an asset or a vector."""
+def search(body: SearchRequest, engine: EngineDep, jobs: JobsDep, principal: PrincipalDep) -> SearchResponse:
+    """Find pictures by a text, a picture, an asset or a vector; have one drawn where none matches.
+
+    The answer does not wait for a drawing: `generation` says where to follow it, or why it was refused.
+    """
     parsed = checked_filter(body.filter, engine=engine, tenant=principal.tenant)
     fetched = fetched_picture(body.image_url, engine=engine) if body.image_url is not None else None
     query = body.to_query(parsed, fetched=fetched)
-    return SearchResponse.of(run_search(query, engine=engine, tenant=principal.tenant))
+    answer = run_search(query, engine=engine, tenant=principal.tenant)
+    offer = offered(query, answer, body.generate, engine=engine, tenant=principal.tenant, jobs=jobs)
+    return SearchResponse.of(answer, offer)
 
 
 @router.post("/v1/search/image", responses=problems.responses())
 def search_image(  # noqa: PLR0917  FastAPI calls it by name
     engine: EngineDep,
+    jobs: JobsDep,
     principal: PrincipalDep,
     image: Annotated[UploadFile, File(description="a picture file")],
     filter: Annotated[str | None, Form(description="a filter as JSON", max_length=10_000)] = None,  # noqa: A002
     limit: Annotated[int, Form(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT,
     cursor: Annotated[str | None, Form()] = None,
+    generate: Annotated[
+        GenerateMode | None, Form(description="have a variation drawn; unset: as the server is configured")
+    ] = None,
 ) -> SearchResponse:
-    """Find pictures like an uploaded one, which is not kept."""
+    """Find pictures like an uploaded one, which is not kept longer than a drawing of it takes."""
     parsed = checked_filter(filter_from_text(filter), engine=engine, tenant=principal.tenant)
     query = SearchQuery(image=image.file.read(), filter=parsed, limit=limit, cursor=cursor)
-    return SearchResponse.of(run_search(query, engine=engine, tenant=principal.tenant))
+    answer = run_search(query, engine=engine, tenant=principal.tenant)
+    offer = offered(query, answer, generate, engine=engine, tenant=principal.tenant, jobs=jobs)
+    return SearchResponse.of(answer, offer)
 
 
 @router.get("/v1/assets/{asset_id}/similar", responses=problems.responses(404))
@@ -58,7 +70,7 @@ def similar(  # noqa: PLR0917  the same
     filter: FilterText = None,  # noqa: A002  the name of the field in HTTP
     cursor: CursorText = None,
 ) -> SearchResponse:
-    """Find pictures like one of the catalogue, which is left out."""
+    """Find pictures like one of the catalogue, which is left out. Nothing is ever drawn for a GET."""
     parsed = checked_filter(filter_from_text(filter), engine=engine, tenant=principal.tenant)
     query = SearchQuery(asset_id=AssetId(asset_id), filter=parsed, limit=limit, cursor=cursor)
     return SearchResponse.of(run_search(query, engine=engine, tenant=principal.tenant))

@@ -2,6 +2,16 @@
 
 from search_api.schemas.assets import AssetChange, AssetList, AssetOut
 from search_api.schemas.calibrations import CalibrationList, CalibrationOut, CalibrationRequest
+from search_api.schemas.generations import (
+    AcceptRequest,
+    EditIn,
+    GenerateRequest,
+    GenerationList,
+    GenerationOut,
+    OfferOut,
+    PartIn,
+    SamplingIn,
+)
 from search_api.schemas.ingests import (
     CountsOut,
     IngestList,
@@ -31,6 +41,7 @@ from search_api.schemas.service import (
 from search_api.schemas.values import Body, MetadataIn, Title
 
 __all__ = [
+    "AcceptRequest",
     "AssetChange",
     "AssetList",
     "AssetOut",
@@ -39,19 +50,26 @@ __all__ = [
     "CalibrationOut",
     "CalibrationRequest",
     "CountsOut",
+    "EditIn",
     "EmbeddingsRequest",
     "EmbeddingsResponse",
     "FieldList",
     "FieldOut",
+    "GenerateRequest",
+    "GenerationList",
+    "GenerationOut",
     "HitOut",
     "IngestList",
     "IngestRequest",
     "IngestResponse",
     "MatchOut",
     "MetadataIn",
+    "OfferOut",
+    "PartIn",
     "Problem",
     "QuarantineEntry",
     "QuarantinePage",
+    "SamplingIn",
     "SearchRequest",
     "SearchResponse",
     "StatusResponse",

@@ -24,6 +24,7 @@ class AssetOut(BaseModel):
     format: str = Field(examples=["jpeg"])
     bytes: int
     added_at: datetime
+    generated: bool = Field(description="drawn by a model, and accepted by somebody")
     state: AssetState = Field(description="registered: waiting for its embedding; indexed: searchable; failed")
     image_url: str = Field(description="a preview of at most 1024 pixels a side")
     thumbnail_url: str = Field(description="at most 256 pixels a side")
@@ -77,6 +78,7 @@ def asset_fields(asset: Asset) -> dict[str, Any]:
         "format": asset.format,
         "bytes": asset.bytes,
         "added_at": asset.added_at,
+        "generated": asset.generated,
         "state": asset.state,
         "image_url": picture_url(asset.id, "preview"),
         "thumbnail_url": picture_url(asset.id, "thumbnail"),

@@ -11,8 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from phosphene.filters import Filter
 from phosphene.nomatch.decision import Match
-from phosphene.types import AssetId
+from phosphene.types import AssetId, GenerateMode
+from search_api.imagining import Offer
 from search_api.schemas.assets import AssetOut, asset_fields
+from search_api.schemas.generations import OfferOut
 from search_api.schemas.values import Body, FilterIn, PictureBytes
 from search_api.search import DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT, SearchAnswer, SearchQuery
 
@@ -53,6 +55,12 @@ class SearchRequest(Body):
         default=False,
         description="where a text finds no match, search again among the pictures with the image embedding that the "
         "generator's prior predicts for it; hits found so say `found_by: prior`",
+    )
+
+    generate: GenerateMode | None = Field(
+        None,
+        description="have a picture drawn beside the hits: never, when_unmatched or always; null: as the server is "
+        "configured. Only with the first page, and told in `generation`",
     )
 
     @model_validator(mode="after")
@@ -128,15 +136,19 @@ class SearchResponse(BaseModel):
     match: MatchOut = Field(description="of the question: the same on every page")
     next_cursor: str | None = Field(description="pass it as cursor for the hits after these; null at the end")
     timing_ms: TimingOut
+    generation: OfferOut | None = Field(
+        None, description="a picture that is being drawn for the question; null where none was to be"
+    )
 
     @classmethod
-    def of(cls, answer: SearchAnswer) -> Self:
-        """Show an answer."""
+    def of(cls, answer: SearchAnswer, offer: Offer | None = None) -> Self:
+        """Show an answer, and what is drawn for it."""
         return cls(
             hits=[HitOut(**asset_fields(hit.asset), score=hit.score) for hit in answer.hits],
             match=MatchOut.of(answer.match),
             next_cursor=answer.next_cursor,
             timing_ms=TimingOut(**asdict(answer.timing_ms)),
+            generation=OfferOut(id=offer.id, status=offer.status, detail=offer.detail) if offer is not None else None,
         )
 
 

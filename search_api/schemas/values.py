@@ -6,7 +6,7 @@ import base64
 import binascii
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PlainSerializer, WithJsonSchema
 
 MAX_TITLE = 500
 MAX_FIELDS = 200
@@ -35,6 +35,7 @@ def _no_nul(value: str) -> str:
 PictureBytes = Annotated[
     bytes,
     BeforeValidator(_from_base64),
+    PlainSerializer(lambda data: base64.b64encode(data).decode(), return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "contentEncoding": "base64", "minLength": 4}),
 ]
 Text = Annotated[str, Field(max_length=MAX_VALUE), BeforeValidator(lambda v: _no_nul(v) if isinstance(v, str) else v)]

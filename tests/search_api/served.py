@@ -25,10 +25,12 @@ from indexer.pipeline import ingest
 from indexer.progress import SilentProgress
 from indexer.sources import SourceOptions
 from phosphene.assemble import Engine, open_engine, open_jobs
+from phosphene.encoders import load_encoder
 from phosphene.settings import Settings
 from phosphene.types import DEFAULT_TENANT
 from search_api.app import create_app
 from search_api.serving import Server
+from tests.unclip import starter_models
 
 CATALOGUE = Path(__file__).parents[2] / "phosphene" / "starter" / "demo" / "catalogue.tar"
 PICTURES = 150
@@ -98,7 +100,17 @@ def ingested_folder() -> Path:
     return home / "data"
 
 
+@cache
+def tiny_generator() -> Path:
+    """A folder with an unCLIP of random weights in the starter's space: plumbing, not meaning."""
+    home = Path(tempfile.mkdtemp(prefix="phosphene-tests-"))
+    return starter_models.save(home / "unclip", space=load_encoder("starter", device="cpu").space.id)
+
+
 def forget_ingested_folder() -> None:
+    if tiny_generator.cache_info().currsize:
+        shutil.rmtree(tiny_generator().parent)
+        tiny_generator.cache_clear()
     if ingested_folder.cache_info().currsize:
         shutil.rmtree(ingested_folder().parent)
         ingested_folder.cache_clear()

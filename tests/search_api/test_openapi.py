@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from tests.search_api.served import Served, ingested_folder, serving
+from tests.search_api.served import Served, ingested_folder, serving, tiny_generator
 
 EXAMPLES = 12
 CHECKS = [
@@ -38,7 +38,8 @@ CHECKS = [
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = Path(shutil.copytree(ingested_folder(), tmp_path_factory.mktemp("described") / "data"))
-    with serving(folder) as running:
+    # None may be drawn: what is asked at random takes hours. test_generations.py asks for pictures.
+    with serving(folder, generator=str(tiny_generator()), generations_per_day=0) as running:
         yield running
 
 
