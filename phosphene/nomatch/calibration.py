@@ -125,6 +125,10 @@ def fit_calibration(
     probabilities = sigmoid(chosen.logits)
     threshold = threshold_for(probabilities, right, false_match_rate=false_match_rate)
     without = ablation(trials, stop=stop)
+    measured = [
+        discrimination(scores, right, groups, stop=stop)
+        for scores in (probabilities, evidence[:, FEATURES.index("top")], evidence[:, Z_SCORE])
+    ]
     return Calibration(
         space_id=space_id,
         modality=modality,
@@ -135,9 +139,9 @@ def fit_calibration(
         questions=len(trials),
         captions=len(np.unique(groups)),
         share_right=float(right.mean()),
-        decision=discrimination(probabilities, right, groups),
-        raw_cosine=discrimination(evidence[:, FEATURES.index("top")], right, groups),
-        z_score=discrimination(evidence[:, Z_SCORE], right, groups),
+        decision=measured[0],
+        raw_cosine=measured[1],
+        z_score=measured[2],
         without=without,
         roc=roc(probabilities, right),
         reliability=reliability(probabilities, right),
@@ -156,8 +160,11 @@ def enough(trials: Trials) -> None:
         )
 
 
-def discrimination(scores: Float64, right: Bools, groups: Integers) -> Discrimination:
-    """Measure a score with bootstrap intervals over captions."""
+def discrimination(
+    scores: Float64, right: Bools, groups: Integers, *, stop: threading.Event | None = None
+) -> Discrimination:
+    """Measure a score with bootstrap intervals over captions. Raises Cancelled once `stop` is set."""
+    _go_on(stop)
     return Discrimination(
         auroc=bootstrap(lambda rows: auroc(scores[rows], right[rows]), groups),
         average_precision=bootstrap(lambda rows: average_precision(scores[rows], right[rows]), groups),
@@ -168,9 +175,14 @@ def ablation(trials: Trials, *, stop: threading.Event | None = None) -> dict[str
     """Give the cross-validated AUROC without each group of evidence."""
     result = {}
     for name, left_out in GROUPS.items():
-        if stop is not None and stop.is_set():  # each of these takes about a second
-            raise Cancelled("fitting was stopped before it was done")
+        _go_on(stop)
         features = [feature for feature in FEATURES if feature not in left_out]
         chosen = cross_validated(trials.evidence, trials.right, trials.groups, features=features)
         result[name] = auroc(chosen.logits, trials.right)
     return result
+
+
+def _go_on(stop: threading.Event | None) -> None:
+    """Raise Cancelled once `stop` is set: what follows takes about a second."""
+    if stop is not None and stop.is_set():
+        raise Cancelled("fitting was stopped before it was done")

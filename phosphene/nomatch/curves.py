@@ -42,32 +42,17 @@ class Interval:
 
 
 def auroc(scores: Float64, right: Bools) -> float:
-    """Chance that a right one scores above a wrong one, ties half: the area under the ROC curve.
+    """Chance that a right one scores above a wrong one, ties half; NaN where all are right, or none is."""
+    from sklearn.metrics import roc_auc_score  # takes a second, and searches do without
 
-    By ranks (Mann and Whitney 1947). NaN where all are right, or none is.
-    """
-    positives = int(right.sum())
-    negatives = len(right) - positives
-    if not positives or not negatives:
-        return float("nan")
-    values, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - (counts - 1) / 2  # average rank of equal scores, from 1
-    del values
-    ranks = float(middle[place][right].sum())
-    return (ranks - positives * (positives + 1) / 2) / (positives * negatives)
+    return float(roc_auc_score(right, scores)) if right.any() and not right.all() else float("nan")
 
 
 def average_precision(scores: Float64, right: Bools) -> float:
-    """Precision at each right one's place in the order of scores, averaged; equal scores share the last place."""
-    positives = int(right.sum())
-    if not positives:
-        return float("nan")
-    order = np.argsort(-scores, kind="stable")
-    ordered, hits = scores[order], right[order]
-    last = np.append(ordered[1:] != ordered[:-1], True)
-    found = np.cumsum(hits)[last]
-    precision = found / (np.flatnonzero(last) + 1)
-    return float((np.diff(found, prepend=0) * precision).sum() / positives)
+    """Precision at each right one's place in the order of scores, averaged; NaN where none is right."""
+    from sklearn.metrics import average_precision_score  # the same
+
+    return float(average_precision_score(right, scores)) if right.any() else float("nan")
 
 
 def roc(probabilities: Float64, right: Bools) -> tuple[RocPoint, ...]:

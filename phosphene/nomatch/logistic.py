@@ -1,7 +1,6 @@
-"""A small logistic model: each number of the evidence bends at two knots, weights are kept short, plain numpy.
+"""A small logistic model: each number of the evidence bends at two knots, weights are kept short.
 
-Fitting is Newton's method on the penalised likelihood (Hastie, Tibshirani, Friedman 2009, section 4.4.1); a few
-thousand rows of some forty columns take milliseconds, so that no library for it is needed.
+scikit-learn fits it; what a search needs is plain numpy.
 """
 
 from __future__ import annotations
@@ -107,8 +106,8 @@ def fit(rows: Float64, right: Bools, *, features: Sequence[str], ridge: float) -
     """Fit on evidence rows (n, len(FEATURES)) and whether each was right (n,)."""
     parts = [part for part in (_bent(rows, feature) for feature in features) if part is not None]
     columns = [(_columns(rows, part) - np.array(part.means)) / np.array(part.scales) for part in parts]
-    design = np.concatenate(columns, axis=1) if columns else np.empty((len(rows), 0))
-    weights, intercept = _newton(design, right.astype(np.float64), ridge)
+    design = np.concatenate(columns, axis=1) if columns else np.zeros((len(rows), 1))  # a column that says nothing
+    weights, intercept = weigh(design, right, ridge)
     fitted, at = [], 0
     for part in parts:
         width = len(part.means)
@@ -127,7 +126,7 @@ def cross_validated(
     fold = folds(groups, seed=seed)
     outcomes = [(ridge, _held_out(rows, right, fold, features, ridge)) for ridge in RIDGES]
     ridge, logits = min(outcomes, key=lambda outcome: log_loss(outcome[1], right))
-    stretch, shift = _newton(logits[:, None], right.astype(np.float64), 1e-3)
+    stretch, shift = weigh(logits[:, None], right, 1e-3)
     slope = max(float(stretch[0]), 0.0)  # evidence that misleads unseen captions counts for nothing
     model = fit(rows, right, features=features, ridge=ridge).stretched(slope, shift)
     return CrossValidated(model, np.clip(slope * logits + shift, -_MOST_LOGIT, _MOST_LOGIT))
@@ -190,27 +189,11 @@ def _bends(part: Bent) -> tuple[float, ...]:
     return (part.low, *part.knots)
 
 
-def _newton(design: Float64, right: Float64, ridge: float) -> tuple[Float64, float]:
+def weigh(design: Float64, right: Bools, ridge: float) -> tuple[Float64, float]:
     """Minimise the negative log likelihood plus ridge/2 times the squared weights; the intercept goes free."""
-    full = np.concatenate([design, np.ones((len(design), 1))], axis=1)
-    penalty = np.full(full.shape[1], ridge)
-    penalty[-1] = 1e-6  # all right or all wrong: the intercept must stay finite
-    weights = np.zeros(full.shape[1])
+    from sklearn.linear_model import LogisticRegression  # takes a second, and searches do without
 
-    def loss(at: Float64) -> float:
-        logits = full @ at
-        return float(np.logaddexp(0, np.where(right > 0, -logits, logits)).sum() + 0.5 * (penalty * at * at).sum())
-
-    before = loss(weights)
-    for _ in range(_MOST_STEPS):
-        chance = sigmoid(np.clip(full @ weights, -_MOST_LOGIT, _MOST_LOGIT))
-        gradient = full.T @ (chance - right) + penalty * weights
-        curvature = (full * (chance * (1 - chance))[:, None]).T @ full + np.diag(penalty)
-        step = np.linalg.solve(curvature, gradient)
-        length = 1.0
-        while (after := loss(weights - length * step)) > before and length > 1e-4:
-            length /= 2
-        weights, gained, before = weights - length * step, before - after, after
-        if gained < 1e-9 * (1 + before):
-            break
-    return weights[:-1], float(weights[-1])
+    if right.all() or not right.any():  # nothing to weigh
+        return np.zeros(design.shape[1]), _MOST_LOGIT if right.any() else -_MOST_LOGIT
+    fitted = LogisticRegression(C=1 / ridge, solver="newton-cholesky", max_iter=_MOST_STEPS).fit(design, right)
+    return np.asarray(fitted.coef_[0], dtype=np.float64), float(fitted.intercept_[0])

@@ -30,8 +30,8 @@ class Shell:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PHOSPHENE_")}
         return {**inherited, "PHOSPHENE_DATA": str(self.folder / "data"), "OMP_NUM_THREADS": "1"}
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "phosphene", *arguments]
+    def run(self, *arguments: str, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *python, "-m", "phosphene", *arguments]
         return subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=300
         )
@@ -67,9 +67,11 @@ def test_before_during_and_after(shell: Shell) -> None:
         assert picture.format == "PNG"
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 5
 
-    asked = shell.run("search", "a dog", "--limit", "2", "--json")
+    asked = shell.run("search", "a dog", "--limit", "2", "--json", python=("-X", "importtime"))
     match = json.loads(asked.stdout)["match"]
     assert match["calibrated"]
+    assert "phosphene.nomatch.logistic" in asked.stderr  # the list of what was imported
+    assert "sklearn" not in asked.stderr  # it is there to calibrate with, and takes a second
     told = shell.run("search", "a dog", "--limit", "2").stdout.splitlines()[0]
     assert told == match["note"]
     assert told.startswith("a match: " if match["matched"] else "nearest, not a match: ")

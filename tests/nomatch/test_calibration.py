@@ -13,10 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phosphene.errors import Cancelled, DamagedData, InvalidInput
-from phosphene.nomatch.calibration import LEAST, Calibration, Trials, ablation, fit_calibration
+from phosphene.nomatch.calibration import LEAST, Calibration, Trials, ablation, discrimination, fit_calibration
 from phosphene.nomatch.curves import auroc
-from phosphene.nomatch.evidence import FEATURES
-from phosphene.nomatch.logistic import FOLDS, Bent, LogisticModel, cross_validated, fit, folds, sigmoid
+from phosphene.nomatch.evidence import FEATURES, Float64
+from phosphene.nomatch.logistic import (
+    FOLDS,
+    Bent,
+    LogisticModel,
+    cross_validated,
+    fit,
+    folds,
+    log_loss,
+    sigmoid,
+    weigh,
+)
 from phosphene.types import Modality, SpaceId
 from tests.nomatch.made import TOP, made_trials
 
@@ -120,6 +130,29 @@ def test_any_evidence_can_be_fitted_and_gives_probabilities(count: int, seed: in
         assert ((found >= 0) & (found <= 1)).all()
 
 
+@pytest.mark.parametrize(("right", "expected"), [(12, 0.3), (0, 0.0), (40, 1.0)])
+def test_evidence_that_is_always_the_same_leaves_the_share_of_right_hits(right: int, expected: float) -> None:
+    rows = np.ones((40, len(FEATURES)))
+    model = fit(rows, np.arange(40) < right, features=FEATURES, ridge=1.0)
+    assert model.probabilities(rows) == pytest.approx(expected, abs=1e-3)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 10.0]))
+def test_a_fit_is_the_best_there_is(seed: int, ridge: float) -> None:
+    """No step away from it has a lower penalised loss, which is what the chosen penalty is compared by."""
+    chance = np.random.default_rng(seed)
+    design, right = chance.normal(size=(200, 3)), chance.random(200) < 0.4
+    weights, intercept = weigh(design, right, ridge)
+
+    def loss(at: Float64, shift: float) -> float:
+        return len(right) * log_loss(design @ at + shift, right) + ridge / 2 * float(at @ at)
+
+    least = loss(weights, intercept)
+    for *step, shift in chance.normal(size=(20, 4)) * 0.05:
+        assert loss(weights + np.array(step), intercept + shift) > least
+
+
 @settings(deadline=None)
 @given(st.floats(0.1, 3), st.floats(-3, 3))
 def test_stretching_changes_log_odds_as_said(slope: float, shift: float) -> None:
@@ -168,3 +201,5 @@ def test_fitting_ends_when_it_is_told_to_stop() -> None:
     trials, _ = made_trials(500)
     with pytest.raises(Cancelled):
         ablation(trials, stop=stop)
+    with pytest.raises(Cancelled):
+        discrimination(trials.evidence[:, TOP], trials.right, trials.groups, stop=stop)

@@ -19,7 +19,7 @@ def test_calibrating_changes_what_searches_say(data: Path) -> None:
         assert before["probability"] is None
         assert served.client.get("/v1/calibrations").json() == {"calibrations": [], "failed": []}
 
-        made = served.client.post("/v1/calibrations", json={"false_match_rate": 0.2})
+        made = served.client.post("/v1/calibrations", json={"false_match_rate": 0.2}, timeout=300)
         assert made.status_code == 200, made.text
         assert made.json()["failed"] == []
         assert [one["modality"] for one in made.json()["calibrations"]] == ["text", "image"]
