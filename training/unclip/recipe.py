@@ -48,9 +48,9 @@ class Recipe:
     views: int = 4
     seed: int = 0
     prior: Plan = Plan(steps=6_000, batch=256, learning_rate=5e-4)
-    autoregressive_prior: Plan = Plan(steps=1_800, batch=64, learning_rate=5e-4)
-    decoder: Plan = Plan(steps=10_000, batch=32, learning_rate=1e-3)
-    super_resolution: Plan = Plan(steps=4_500, batch=16, learning_rate=1e-3)
+    autoregressive_prior: Plan = Plan(steps=1_200, batch=64, learning_rate=5e-4)
+    decoder: Plan = Plan(steps=5_000, batch=32, learning_rate=1e-3)
+    super_resolution: Plan = Plan(steps=3_000, batch=16, learning_rate=1e-3)
 
 
 def _short(*, steps: int, batch: int, learning_rate: float) -> Plan:
