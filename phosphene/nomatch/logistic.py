@@ -192,8 +192,11 @@ def _bends(part: Bent) -> tuple[float, ...]:
 def weigh(design: Float64, right: Bools, ridge: float) -> tuple[Float64, float]:
     """Minimise the negative log likelihood plus ridge/2 times the squared weights; the intercept goes free."""
     from sklearn.linear_model import LogisticRegression  # takes a second, and searches do without
+    from threadpoolctl import threadpool_limits
 
     if right.all() or not right.any():  # nothing to weigh
         return np.zeros(design.shape[1]), _MOST_LOGIT if right.any() else -_MOST_LOGIT
-    fitted = LogisticRegression(C=1 / ridge, solver="newton-cholesky", max_iter=_MOST_STEPS).fit(design, right)
+    model = LogisticRegression(C=1 / ridge, solver="newton-cholesky", max_iter=_MOST_STEPS)
+    with threadpool_limits(1, user_api="blas"):  # small matrices: threads wait for one another
+        fitted = model.fit(design, right)
     return np.asarray(fitted.coef_[0], dtype=np.float64), float(fitted.intercept_[0])
