@@ -60,7 +60,7 @@ class Engine:
         self.generating = threading.Lock()
         # Names this engine in leases: no two are alike, wherever and whenever they run.
         self.owner = f"{socket.gethostname()[:100]}/{os.getpid()}/{uuid4().hex[:12]}"
-        self._generator_lock = threading.Lock()  # a large one loads for a minute: searches go on
+        self._generator_lock = threading.RLock()  # a large one loads for a minute: searches go on
         self._generator: Generator | None = None
         self._generator_weights: Sha256 | None = None
         self._weights = Weights()
