@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from phosphene import __version__
-from phosphene.cli import output
+from phosphene.cli import imagining, output
 from phosphene.cli.backend import Asked, Backend, Ingested, choose_backend
 from phosphene.errors import InvalidInput, InvalidQuery
 from phosphene.settings import Settings, load_settings, unknown_names
-from phosphene.types import Modality
+from phosphene.types import GenerateMode, Modality
 
 app = typer.Typer(
     name="phosphene",
@@ -32,6 +32,12 @@ ApiKey = Annotated[str | None, typer.Option(envvar="PHOSPHENE_API_KEY", help="Ke
 Data = Annotated[Path | None, typer.Option(help="Embedded data folder (PHOSPHENE_DATA, default ./phosphene-data).")]
 Model = Annotated[str | None, typer.Option(help="OpenCLIP name/tag, folder, hf-hub: name, starter (PHOSPHENE_MODEL).")]
 Limit = Annotated[int, typer.Option(min=1, max=100, help="How many.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", help="Write the picture to this .png or .webp file, or into this folder; several: FILE-0 …"
+    ),
+]
 
 
 def _settings(**overrides: object) -> Settings:
@@ -127,6 +133,14 @@ def search(
     ] = None,
     limit: Limit = 10,
     cursor: Annotated[str | None, typer.Option(help="Go on after an earlier list.")] = None,
+    generate: Annotated[
+        bool | None,
+        typer.Option(help="Draw a picture where none matches, and wait for it (PHOSPHENE_GENERATE)."),
+    ] = None,
+    prior_search: Annotated[
+        bool, typer.Option("--prior-search", help="Where none matches, let the prior say what to look for.")
+    ] = False,
+    output_file: Output = None,
     data: Data = None,
     model: Model = None,
     server: Server = None,
@@ -136,10 +150,92 @@ def search(
     """Find pictures by meaning."""
     if sum(part is not None for part in (text, image, asset)) != 1:
         raise InvalidQuery("give one of TEXT, --image FILE and --asset ID")
-    asked = Asked(text=text, image=image, asset=asset, terms=tuple(filter or ()), limit=limit, cursor=cursor)
+    if generate and cursor is not None:
+        raise InvalidQuery("--generate goes with the first page: leave --cursor out")
+    imagining.check_output(output_file)
+    asked = Asked(
+        text=text,
+        image=image,
+        asset=asset,
+        terms=tuple(filter or ()),
+        limit=limit,
+        cursor=cursor,
+        generate=None if generate is None else GenerateMode.WHEN_UNMATCHED if generate else GenerateMode.NEVER,
+        prior_search=prior_search,
+    )
     with _backend("search", data=data, model=model, server=server, api_key=api_key) as backend:
         response = backend.search(asked)
-    output.hits(response, as_json=json)
+        if not json:
+            output.hits(response, as_json=False)
+        drawn = imagining.draw_offered(backend, response.generation, target=output_file)
+    if json:
+        output.line(imagining.search_json(response, drawn))
+    wanted = generate or response.generation is not None
+    if wanted and not imagining.print_offered(response, drawn, quiet=json) and generate:
+        raise typer.Exit(1)
+
+
+@app.command()
+def generate(
+    text: Annotated[str | None, typer.Argument(help="What to draw, in your own words.")] = None,
+    variation_of: Annotated[
+        str | None, typer.Option(metavar="ASSET|FILE", help="Draw variations of this picture.")
+    ] = None,
+    blend: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ASSET|FILE", help="Blend this picture with others and with TEXT; give it several times."),
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Shares in a blend, as 2,1: TEXT first, then each --blend.")
+    ] = None,
+    edit: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="BEFORE AFTER", help="Change the picture from what one caption says to the other."),
+    ] = None,
+    theta: Annotated[float, typer.Option(min=0, max=1, help="How far --edit goes.")] = 0.35,
+    images: Annotated[int, typer.Option(min=1, max=64, help="How many.")] = 1,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed, the same picture; default: random.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="In pixels; default: the generator's own.")] = None,
+    negative: Annotated[str | None, typer.Option(help="What the picture should not show.")] = None,
+    steps: Annotated[int | None, typer.Option(min=2, max=1000, help="Denoising steps of prior and decoder.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=1, max=100, help="How closely both follow what is asked; 1: not at all more.")
+    ] = None,
+    format: Annotated[str | None, typer.Option(help="png or webp; default: as -o says, else png.")] = None,
+    withhold_prompt: Annotated[
+        bool, typer.Option("--withhold-prompt", help="Keep the words out of the picture's metadata and the catalogue.")
+    ] = False,
+    output_file: Output = None,
+    data: Data = None,
+    model: Model = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    json: Json = False,
+) -> None:
+    """Draw pictures with unCLIP: from words, as variations, blends or edits. Ctrl-C cancels."""
+    wanted = imagining.Wanted(
+        text=text,
+        variation_of=variation_of,
+        blend=tuple(blend or ()),
+        weights=imagining.weights_of(weights),
+        edit=edit,
+        theta=theta,
+        images=images,
+        seed=seed,
+        size=size,
+        negative=negative,
+        steps=steps,
+        guidance=guidance,
+        format=format,
+        withhold_prompt=withhold_prompt,
+        output=output_file,
+    )
+    asked = wanted.request()
+    imagining.check_output(output_file)
+    with _backend("generate", data=data, model=model, server=server, api_key=api_key) as backend:
+        drawn = imagining.save(backend.await_generation(backend.generate(asked)), backend, target=output_file)
+    if not imagining.print_drawn(drawn, as_json=json):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -213,7 +309,9 @@ def demo(
 
 @app.command()
 def worker(
-    queues: Annotated[str, typer.Option(help="Which queues, separated by commas.")] = "ingest,embed,maintenance",
+    queues: Annotated[
+        str, typer.Option(help="Which queues, separated by commas.")
+    ] = "ingest,embed,generate,maintenance",
     concurrency: Annotated[int, typer.Option(min=1, help="Processes; one for each GPU.")] = 1,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:N, mps (PHOSPHENE_DEVICE).")] = None,
 ) -> None:

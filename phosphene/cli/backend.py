@@ -7,11 +7,21 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from uuid import UUID
 
 from phosphene.errors import InvalidInput
 from phosphene.holder import current_holder
 from phosphene.settings import Settings
-from search_api.schemas import CalibrationList, IngestResponse, QuarantineEntry, SearchResponse, VerifyResponse
+from phosphene.types import GenerateMode
+from search_api.schemas import (
+    CalibrationList,
+    GenerateRequest,
+    GenerationOut,
+    IngestResponse,
+    QuarantineEntry,
+    SearchResponse,
+    VerifyResponse,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +34,8 @@ class Asked:
     terms: tuple[str, ...]
     limit: int
     cursor: str | None
+    generate: GenerateMode | None  # None: as deployed
+    prior_search: bool
 
     def picture(self) -> bytes | None:
         """Read the picture to search with. Raises InvalidInput when it can't be read."""
@@ -51,6 +63,18 @@ class Backend(Protocol):
 
     def search(self, asked: Asked) -> SearchResponse:
         """Find pictures."""
+        ...
+
+    def generate(self, asked: GenerateRequest) -> UUID:
+        """Ask for pictures."""
+        ...
+
+    def await_generation(self, generation: UUID) -> GenerationOut:
+        """Wait for the end of a generation, showing progress on stderr; Ctrl-C cancels it."""
+        ...
+
+    def generated_picture(self, generation: UUID, index: int) -> bytes:
+        """Give the file of a picture that was drawn."""
         ...
 
     def ingest(self, asked: Ingested) -> IngestResponse:

@@ -42,6 +42,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield Finding("settings", Verdict.WARN, hint)
     yield from _data_folder(settings)
     yield _try("model", lambda: _model(settings))
+    yield _generator(settings)
     if settings.embedded and current_holder(settings.data) is not None:
         return  # the stores are open in the other process; `phosphene doctor --server` asks it
     for subject, check in _stores(settings):
@@ -72,6 +73,21 @@ def _model(settings: Settings) -> str:
 
     space = load_encoder(settings.model, device=settings.device, threads=settings.threads).space
     return f"{settings.model}: {space.dimension} dimensions, pictures at {space.pixels.size} px, space {space.id}"
+
+
+def _generator(settings: Settings) -> Finding:
+    """Tell whether pictures can be drawn here, which search does not need."""
+    from phosphene.encoders import load_encoder
+    from phosphene.unclip.loading import load_generator
+
+    try:
+        encoder = load_encoder(settings.model, device=settings.device, threads=settings.threads)
+        card = load_generator(
+            settings.generator, prior=settings.generator_prior, encoder=encoder, device=settings.device
+        ).card
+    except PhospheneError as error:
+        return Finding("generator", Verdict.WARN, f"nothing can be drawn: {error}")
+    return Finding("generator", Verdict.OK, f"{settings.generator}: {card.layout}, draws {card.sizes[0]} pixels")
 
 
 def _stores(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -15,12 +21,25 @@ from indexer.verify import verify
 from phosphene.assemble import Engine, open_engine, open_jobs
 from phosphene.cli import output
 from phosphene.cli.backend import Asked, Ingested
+from phosphene.cli.imagining import POLL_S, StepBar, follow, told_cancelled
 from phosphene.errors import DamagedData, InvalidInput
 from phosphene.filters import parse_terms
-from phosphene.jobs import JobName
+from phosphene.generation.request import cancel_generation, request_generation
+from phosphene.generation.run import run_generation
+from phosphene.jobs import JobName, Jobs
 from phosphene.settings import Settings
-from phosphene.types import DEFAULT_TENANT, AssetId, IngestId
-from search_api.schemas import CalibrationList, IngestResponse, QuarantineEntry, SearchResponse, VerifyResponse
+from phosphene.types import DEFAULT_TENANT, AssetId, GenerationId, IngestId
+from search_api import pictures
+from search_api.imagining import offered
+from search_api.schemas import (
+    CalibrationList,
+    GenerateRequest,
+    GenerationOut,
+    IngestResponse,
+    QuarantineEntry,
+    SearchResponse,
+    VerifyResponse,
+)
 from search_api.search import SearchQuery, run_search
 
 LISTED = 20  # ingests
@@ -65,7 +84,75 @@ class LocalBackend:
         answer = run_search(query, engine=engine, tenant=DEFAULT_TENANT)
         if not answer.hits and engine.index.count() == 0 and engine.catalog.count_assets(DEFAULT_TENANT):
             output.warn(f"no picture is embedded with {self._settings.model} yet: phosphene verify --repair does it")
-        return SearchResponse.of(answer)
+        with self._elsewhere() as jobs:
+            offer = offered(query, answer, asked.generate, engine=engine, tenant=DEFAULT_TENANT, jobs=jobs)
+        return SearchResponse.of(answer, offer)
+
+    def generate(self, asked: GenerateRequest) -> UUID:
+        """Note what is to be drawn; await_generation draws it, unless workers do."""
+        with self._elsewhere() as jobs:
+            return request_generation(asked.to_asked(), engine=self._engine, tenant=DEFAULT_TENANT, jobs=jobs).id
+
+    @contextlib.contextmanager
+    def _elsewhere(self) -> Iterator[Jobs | None]:
+        """Give the jobs of Celery workers, where there are any."""
+        if self._settings.broker_url is None:
+            yield None
+            return
+        jobs = open_jobs(self._settings, {})
+        try:
+            yield jobs
+        finally:
+            jobs.close()
+
+    def await_generation(self, generation: UUID) -> GenerationOut:
+        """Draw it here, or watch the workers that do."""
+        if self._settings.broker_url is not None:
+            return follow(generation, read=self._generation, cancel=self._cancel)
+        bar = StepBar()
+        try:
+            while not (now := self._generation(generation)).ended:  # again, where a dead process still has its lease
+                self._draw(generation, bar)
+                if not self._generation(generation).ended:
+                    time.sleep(POLL_S)
+        finally:
+            bar.close()
+        return now
+
+    def _draw(self, generation: UUID, bar: StepBar) -> None:
+        """Draw in a thread, so that Ctrl-C is heard between two steps and the store learns of it."""
+        stop = threading.Event()
+        with ThreadPoolExecutor(1, thread_name_prefix="draw") as thread:
+            drawing = thread.submit(
+                run_generation,
+                GenerationId(generation),
+                engine=self._engine,
+                on_step=lambda done: bar.report(done.stage, done.step, done.of),
+                stop=stop,
+            )
+            try:
+                while not drawing.done():
+                    with contextlib.suppress(NotYet):
+                        drawing.exception(timeout=POLL_S)
+            except KeyboardInterrupt:
+                bar.close()
+                told_cancelled(generation, self._cancel)
+                raise
+            except BaseException:
+                stop.set()
+                raise
+        drawing.result()
+
+    def _generation(self, generation: UUID) -> GenerationOut:
+        return GenerationOut.of(self._engine.catalog.generation(DEFAULT_TENANT, GenerationId(generation)))
+
+    def _cancel(self, generation: UUID) -> None:
+        cancel_generation(GenerationId(generation), engine=self._engine, tenant=DEFAULT_TENANT)
+
+    def generated_picture(self, generation: UUID, index: int) -> bytes:
+        """Read the file of a picture."""
+        found = self._engine.catalog.generation(DEFAULT_TENANT, GenerationId(generation))
+        return pictures.generated_picture(found, found.pictures[index], engine=self._engine).data
 
     def ingest(self, asked: Ingested) -> IngestResponse:
         """Add pictures; without waiting where Celery workers can do it."""

@@ -51,7 +51,8 @@ def hits(response: SearchResponse, *, as_json: bool) -> None:
     about_room = max(room - title_room, 12)
     line(f"score   {'title':{title_room}}  {'about':{about_room}}  asset")
     for hit in response.hits:
-        about = ", ".join(str(hit.metadata[name]) for name in _ABOUT if hit.metadata.get(name))
+        marks = ["generated"] * hit.generated + ["found by the prior"] * (hit.found_by == "prior")
+        about = ", ".join([*marks, *(str(hit.metadata[name]) for name in _ABOUT if hit.metadata.get(name))])
         title = _cut(hit.title or "", title_room)
         line(f"{hit.score:6.3f}  {title:{title_room}}  {_cut(about, about_room):{about_room}}  {hit.asset_id}")
     if response.next_cursor:

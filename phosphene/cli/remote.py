@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
+from uuid import UUID
 
 import httpx2
 from pydantic import BaseModel, ValidationError
@@ -15,12 +16,15 @@ from pydantic import BaseModel, ValidationError
 from indexer.progress import Snapshot, progress_for
 from phosphene.catalog.records import IngestCounts
 from phosphene.cli.backend import Asked, Ingested
-from phosphene.errors import Forbidden, InvalidInput, NotFound, PhospheneError, Unavailable
+from phosphene.cli.imagining import follow
+from phosphene.errors import Forbidden, InvalidInput, NotFound, Overloaded, PhospheneError, Unavailable
 from phosphene.filters import parse_terms, source_of
 from phosphene.types import Field
 from search_api.schemas import (
     CalibrationList,
     FieldList,
+    GenerateRequest,
+    GenerationOut,
     IngestList,
     IngestResponse,
     QuarantineEntry,
@@ -68,12 +72,35 @@ class RemoteBackend:
             body["asset_id"] = asked.asset
         if asked.cursor is not None:
             body["cursor"] = asked.cursor
+        if asked.generate is not None:
+            body["generate"] = asked.generate.value
+        if asked.prior_search:
+            body["prior_search"] = True
         if asked.terms:
             fields = [Field(field.name, field.kind) for field in self._get("/v1/fields", FieldList).fields]
             parsed = parse_terms(asked.terms, fields)
             if parsed is not None:
                 body["filter"] = source_of(parsed)
         return self._post("/v1/search", body, SearchResponse)
+
+    def generate(self, asked: GenerateRequest) -> UUID:
+        """Let the server draw."""
+        body = asked.model_dump(mode="json", exclude_none=True)
+        return self._post("/v1/generations", body, GenerationOut).id
+
+    def await_generation(self, generation: UUID) -> GenerationOut:
+        """Watch until it has ended."""
+        path = f"/v1/generations/{generation}"
+        return follow(
+            generation,
+            read=lambda _: self._get(path, GenerationOut),
+            cancel=lambda _: self._post(f"{path}/cancel", {}, GenerationOut),
+        )
+
+    def generated_picture(self, generation: UUID, index: int) -> bytes:
+        """Fetch the file of a picture."""
+        path = f"/v1/generations/{generation}/image?index={index}"
+        return bytes(self._answer("GET", path, None, TIMEOUT_S).content)
 
     def ingest(self, asked: Ingested) -> IngestResponse:
         """Let the server ingest; paths are of its machine, so they are made absolute here."""
@@ -146,6 +173,15 @@ class RemoteBackend:
     def _request(
         self, method: str, path: str, body: dict[str, object] | None, kind: type[Answer], timeout_s: float | None
     ) -> Answer:
+        response = self._answer(method, path, body, timeout_s)
+        try:
+            return kind.model_validate_json(response.content)
+        except ValidationError as error:
+            raise Unavailable(f"{self._url} answers, but not as Phosphene of this version does") from error
+
+    def _answer(
+        self, method: str, path: str, body: dict[str, object] | None, timeout_s: float | None
+    ) -> httpx2.Response:
         try:
             response = self._client.request(method, path, json=body, timeout=timeout_s)
         except httpx2.InvalidURL as error:
@@ -155,10 +191,7 @@ class RemoteBackend:
         except httpx2.HTTPError as error:
             raise Unavailable(f"{self._url} can't be reached: {error}") from error
         if response.is_success:
-            try:
-                return kind.model_validate_json(response.content)
-            except ValidationError as error:
-                raise Unavailable(f"{self._url} answers, but not as Phosphene of this version does") from error
+            return response
         raise _error(response, self._url)
 
 
@@ -172,6 +205,8 @@ def _error(response: httpx2.Response, url: str) -> PhospheneError:
         return Forbidden(detail)
     if status == 404:
         return NotFound(detail)
+    if status == 429:
+        return Overloaded(detail, retry_after_s=float(response.headers.get("retry-after", 1)))
     if 400 <= status < 500:
         return InvalidInput(detail)
     return Unavailable(detail)
