@@ -273,3 +273,67 @@ def test_queues_on_rabbitmq_are_replicated_and_end_redelivery() -> None:
         assert queue.queue_arguments["x-delivery-limit"] > 0
         assert queue.queue_arguments["x-dead-letter-exchange"]
         assert queue.exchange.type == "topic", "Celery delays retries on quorum queues through topic exchanges only"
+
+
+def test_a_generation_does_not_wait_for_a_long_ingest() -> None:
+    ingest, generate = Work(), Work()
+    jobs = LocalJobs({JobName.INGEST: ingest, JobName.GENERATE: generate}, capacity=3)
+    ingest.go.clear()
+    jobs.send(JobName.INGEST, {})
+    begun(ingest)
+    jobs.send(JobName.GENERATE, {"generation_id": "1"})
+    begun(generate)
+    ingest.go.set()
+    jobs.close()
+    assert (len(ingest.seen), generate.seen) == (1, [{"generation_id": "1"}])
+
+
+def test_each_kind_of_job_has_room_of_its_own() -> None:
+    ingest, generate = Work(), Work()
+    jobs = LocalJobs({JobName.INGEST: ingest, JobName.GENERATE: generate}, capacity=2)
+    for work, name in ((ingest, JobName.INGEST), (generate, JobName.GENERATE)):
+        work.go.clear()
+        jobs.send(name, {})
+        begun(work)
+        for _ in range(2):
+            jobs.send(name, {})
+        with pytest.raises(Overloaded):
+            jobs.send(name, {})
+    assert jobs.waiting == 4
+    ingest.go.set()
+    generate.go.set()
+    jobs.close()
+
+
+def test_some_jobs_are_done_by_themselves_at_once_and_now_and_then() -> None:
+    recover, generate = Work(), Work()
+    handlers = {JobName.RECOVER: recover, JobName.GENERATE: generate}
+    jobs = LocalJobs(handlers, capacity=3, every_s={JobName.RECOVER: 0.3})
+    begun(recover, 3)
+    # While generations wait it has its turn when they are done.
+    generate.go.clear()
+    jobs.send(JobName.GENERATE, {})
+    begun(generate)
+    while recover.started.acquire(blocking=False):
+        pass
+    assert not recover.started.acquire(timeout=1)
+    generate.go.set()
+    begun(recover)
+    jobs.close()
+    assert not recover.started.acquire(timeout=0.5)
+
+
+def test_one_that_is_done_by_itself_and_fails_is_done_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    tries = threading.Semaphore(0)
+
+    def fail() -> None:
+        tries.release()
+        raise Unavailable("the catalogue does not answer")
+
+    jobs = LocalJobs({JobName.RECOVER: fail}, capacity=3, every_s={JobName.RECOVER: 0.05})
+    for _ in range(3):
+        assert tries.acquire(timeout=20)
+    jobs.close()
+    assert "the catalogue does not answer" in caplog.text
+    assert "Traceback" not in caplog.text
