@@ -54,6 +54,7 @@ QUEUE_OF = {
     JobName.GENERATE: "generate",
     JobName.RECOVER: "maintenance",
 }
+QUEUES = tuple(dict.fromkeys(QUEUE_OF.values()))
 # Of a process that runs its jobs itself: a thread for each, so that a long ingest does not hold up a picture.
 _LANE_OF = {JobName.GENERATE: "generate", JobName.RECOVER: "generate"}
 _OTHERS = "jobs"
@@ -231,7 +232,7 @@ def make_app(broker_url: str) -> Celery:
         accept_content=["json"],
         result_backend=None,
         task_ignore_result=True,
-        task_queues=[_queue(name, scheme) for name in QUEUE_OF.values()],
+        task_queues=[_queue(name, scheme) for name in QUEUES],
         task_default_queue="maintenance",
         task_create_missing_queues=False,
         broker_connection_retry_on_startup=True,

@@ -21,7 +21,7 @@ from kombu import Exchange, Queue
 
 from phosphene.assemble import open_engine
 from phosphene.errors import InvalidSettings, ModelError, Unavailable
-from phosphene.jobs import DEAD_LETTERS, QUEUE_OF, CeleryJobs, JobName, make_app
+from phosphene.jobs import DEAD_LETTERS, QUEUE_OF, QUEUES, CeleryJobs, JobName, make_app
 from phosphene.settings import Settings
 
 LOAD_MODEL_S = 600  # Celery gives a child 4 s by itself
@@ -68,9 +68,9 @@ def run_worker(
     Raises before the first task, in one line: InvalidSettings, Unavailable (broker, catalogue), ModelError.
     """
     broker = broker_of(settings)
-    unknown = sorted(set(queues) - set(QUEUE_OF.values()))
+    unknown = sorted(set(queues) - set(QUEUES))
     if unknown or not queues:
-        msg = f"no queue {', '.join(unknown) or 'named'}: there are {', '.join(QUEUE_OF.values())}"
+        msg = f"no queue {', '.join(unknown) or 'named'}: there are {', '.join(QUEUES)}"
         raise InvalidSettings(msg)
     with open_engine(settings, command="phosphene worker"):
         pass  # catalogue and blobs answer; model and index are the children's
@@ -115,7 +115,7 @@ def _declare_dead_letters(app: Celery) -> None:
     """Keep the tasks that RabbitMQ gave up, to be looked at: one queue for each of ours."""
     exchange = Exchange(DEAD_LETTERS, type="direct")
     with app.connection_for_write() as connection:
-        for name in QUEUE_OF.values():
+        for name in QUEUES:
             queue = Queue(
                 f"{DEAD_LETTERS}.{name}", exchange, routing_key=name, queue_arguments={"x-queue-type": "quorum"}
             )
