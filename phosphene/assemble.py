@@ -18,6 +18,7 @@ from phosphene.decoding import DecoderPool
 from phosphene.encoders import Encoder, load_encoder
 from phosphene.errors import InvalidSettings, ModelNotFound, Overloaded, SpaceMismatch
 from phosphene.generation.guard import Guard
+from phosphene.generation.retrieve import Predictor
 from phosphene.generation.weights import Weights, folders_of
 from phosphene.holder import HeldFolder
 from phosphene.images import Limits
@@ -66,6 +67,7 @@ class Engine:
         self._weights = Weights()
         self._other_encoders: dict[str, Encoder] = {}
         self._guard: Guard | None = None
+        self._predictor: Predictor | None = None
 
     @property
     def encoder(self) -> Encoder:
@@ -188,6 +190,15 @@ class Engine:
         return encoder
 
     @property
+    def predictor(self) -> Predictor:
+        """What a text would look like, to search with."""
+        space = self.index.space
+        with self._lock:
+            if self._predictor is None:
+                self._predictor = Predictor(lambda: self.generator, drawing=self.generating, space=space)
+            return self._predictor
+
+    @property
     def guard(self) -> Guard:
         """What is not imagined. Raises InvalidSettings for a hook or a list that can't be read."""
         texts, encoder = self.texts, self.encoder
@@ -262,6 +273,7 @@ class Engine:
                 if part is not None:
                     closing.callback(part.close)
             self._index = self._texts = self._decoders = self._judge = self._guard = self._generator = None
+            self._predictor = None
             self._other_encoders = {}
 
     def __enter__(self) -> Self:

@@ -1,26 +1,30 @@
 """The search itself: a question becomes an embedding, its nearest points, and the assets they stand for.
 
 text, picture, asset or vector -> unit embedding -> points of the tenant, nearest first -> rows of the catalogue; and
-whether the first of them is a match at all.
+whether the first of them is a match at all. Where it is none, and the question says so, pictures are searched once more
+with what the generator's prior expects a text to look like.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phosphene.assemble import Engine
 from phosphene.catalog.records import Asset
-from phosphene.errors import InvalidQuery
+from phosphene.errors import InvalidCursor, InvalidQuery, Overloaded
 from phosphene.filters import Filter, tenant_filter
+from phosphene.generation.retrieve import towards
 from phosphene.nomatch.decision import Match, Question
 from phosphene.nomatch.evidence import HEAD
-from phosphene.types import AssetId, Modality, PointId, RawEmbeddings, TenantId, UnitEmbeddings, point_id
+from phosphene.types import AssetId, Float32, Modality, PointId, RawEmbeddings, TenantId, UnitEmbeddings, point_id
 from phosphene.vectors.base import ScoredPoint, VectorIndex, VectorQuery, asset_of
 from search_api import cursor as cursors
 from search_api.cursor import Cursor
@@ -38,6 +42,7 @@ class SearchQuery:
     """One question: exactly one of text, image, asset_id and vector.
 
     `image` is the bytes of a picture file, `vector` is (d,) numbers of any length but 0, in the space of the engine.
+    `prior_search`: a text that finds no match is asked again with the embedding that the prior predicts for it.
     """
 
     text: str | None = None
@@ -47,6 +52,7 @@ class SearchQuery:
     filter: Filter | None = None
     limit: int = DEFAULT_LIMIT
     cursor: str | None = None
+    prior_search: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is no question. Raises InvalidQuery."""
@@ -55,19 +61,25 @@ class SearchQuery:
         if not 1 <= self.limit <= MAX_LIMIT:
             msg = f"limit is 1 to {MAX_LIMIT}, not {self.limit}"
             raise InvalidQuery(msg)
+        if self.prior_search and self.text is None:
+            raise InvalidQuery("prior_search is for questions in words: the prior expects what a text looks like")
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A picture that was found; score is the cosine, -1..1."""
+    """A picture that was found; score is its cosine with what was searched with, -1..1.
+
+    Found by the prior: the text by itself has not shown it by this place of its list.
+    """
 
     asset: Asset
     score: float
+    found_by: Literal["search", "prior"] = "search"
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Milliseconds a search spent; embed includes decoding of a picture."""
+    """Milliseconds a search spent; embed includes decoding of a picture, and the prior."""
 
     embed: float
     vectors: float
@@ -90,42 +102,56 @@ def run_search(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> Searc
     """Answer a question from the pictures of a tenant.
 
     A page can be shorter than the limit where pictures were deleted meanwhile; next_cursor tells whether it goes on.
-    Raises InvalidQuery, InvalidCursor, PictureError, NotFound (asset_id) and Unavailable.
+    Raises InvalidQuery, InvalidCursor, PictureError, NotFound (asset_id) and Unavailable; with prior_search also
+    ModelError and SpaceMismatch, where there is no generator of the catalogue's CLIP space.
     """
-    start = perf_counter()
+    watch = _Stopwatch()
     text = normalised_text(query.text) if query.text is not None else None
     embedding = _embed(query, text, engine, tenant)
-    embedded = perf_counter()
+    watch.lap("embed")
 
     question = _fingerprint(query, text, embedding, tenant)
-    before = cursors.decode(query.cursor, query=question) if query.cursor is not None else None
+    before, by_prior = _cursor(query, question)
     itself = point_id(query.asset_id, embedding.space.id) if query.asset_id is not None else None
     asked = VectorQuery(embedding.rows[0], query.limit, tenant_filter(tenant, query.filter))
-    points, head, more = _first_and_page(asked, before=before, itself=itself, index=engine.index)
-    found = perf_counter()
-
-    ids = [asset_of(point) for point in points]
-    assets = engine.catalog.assets(tenant, ids) if ids else {}
-    hits = tuple(Hit(assets[i], point.score) for i, point in zip(ids, points, strict=True) if i in assets)
-    read = perf_counter()
-
+    listed, head = _first_and_page(asked, before=None if by_prior else before, itself=itself, index=engine.index)
+    watch.lap("vectors")
     match = engine.judge.judge(
         Question(tenant, asked.vector, _modality(query), head, query.filter, itself=query.asset_id)
     )
-    done = perf_counter()
+    watch.lap("match")
 
-    following = cursors.after(points, query=question, before=before) if more else None
+    expected: frozenset[PointId] | None = None  # what the text by itself shows by this place, where the prior searches
+    if text is not None and (by_prior or (query.prior_search and before is None and head and not match.matched)):
+        try:
+            mixed = towards(embedding, engine.predictor.predict(text))
+        except Overloaded as error:
+            if by_prior:
+                raise  # the page before was of a list that can't be gone on with now
+            match = replace(match, note=f"{match.note}; not searched by the prior: {error}")
+        else:
+            watch.lap("embed")
+            question = _by_prior(question)
+            listed, expected = _expected(asked, mixed.rows[0], before=before, index=engine.index)
+            match = replace(
+                match, note=f"{match.note}; this is of the text by itself, hits of the prior are not judged"
+            )
+            watch.lap("vectors")
+
+    ids = [asset_of(point) for point in listed.points]
+    assets = engine.catalog.assets(tenant, ids) if ids else {}
+    hits = tuple(
+        Hit(assets[i], point.score, "search" if expected is None or point.id in expected else "prior")
+        for i, point in zip(ids, listed.points, strict=True)
+        if i in assets
+    )
+    following = cursors.after(listed.points, query=question, before=before) if listed.more else None
+    watch.lap("catalogue")
     return SearchAnswer(
         hits=hits,
         match=match,
         next_cursor=following.encode() if following is not None and following.seen < MAX_DEPTH else None,
-        timing_ms=Timing(
-            embed=_ms(start, embedded),
-            vectors=_ms(embedded, found),
-            catalogue=_ms(found, read),
-            match=_ms(read, done),
-            total=_ms(start, perf_counter()),
-        ),
+        timing_ms=watch.timing(),
     )
 
 
@@ -197,16 +223,63 @@ def page_of(
         fetch *= 2  # pictures came in since the first page
 
 
+@dataclass(frozen=True, slots=True)
+class _Page:
+    points: list[ScoredPoint]
+    more: bool  # behind these
+
+
 def _first_and_page(
     query: VectorQuery, *, before: Cursor | None, itself: PointId | None, index: VectorIndex
-) -> tuple[list[ScoredPoint], list[ScoredPoint], bool]:
-    """Give the page, the first hits of all (HEAD, whatever the page), and whether there are more behind the page."""
+) -> tuple[_Page, list[ScoredPoint]]:
+    """Give the page, and the first hits of all (HEAD, whatever the page)."""
     first = replace(query, limit=max(query.limit, HEAD))
     head, more = page_of(first, before=None, itself=itself, index=index)
     if before is None:
-        return head[: query.limit], head[:HEAD], more or len(head) > query.limit
-    points, more = page_of(query, before=before, itself=itself, index=index)
-    return points, head[:HEAD], more
+        return _Page(head[: query.limit], more or len(head) > query.limit), head[:HEAD]
+    return _Page(*page_of(query, before=before, itself=itself, index=index)), head[:HEAD]
+
+
+def _expected(
+    query: VectorQuery, vector: Float32, *, before: Cursor | None, index: VectorIndex
+) -> tuple[_Page, frozenset[PointId]]:
+    """Give a page of what is nearest to a vector (d,), and what the query's own list shows by the end of that page."""
+    page = _Page(*page_of(replace(query, vector=vector), before=before, itself=None, index=index))
+    shown = len(page.points) + (before.seen if before is not None else 0)
+    own = index.query([replace(query, limit=shown)])[0] if shown else []
+    return page, frozenset(point.id for point in own)
+
+
+def _cursor(query: SearchQuery, question: str) -> tuple[Cursor | None, bool]:
+    """Read the cursor, and whether it goes on with a list of the prior: that was decided on the first page."""
+    if query.cursor is None:
+        return None, False
+    if query.prior_search:
+        with contextlib.suppress(InvalidCursor):
+            return cursors.decode(query.cursor, query=_by_prior(question)), True
+    return cursors.decode(query.cursor, query=question), False
+
+
+def _by_prior(question: str) -> str:
+    """Name the list that the prior finds for a question."""
+    return hashlib.sha256(f"prior {question}".encode()).hexdigest()[:20]
+
+
+class _Stopwatch:
+    """Adds up what each part of a search takes."""
+
+    def __init__(self) -> None:
+        self._start = self._last = perf_counter()
+        self._spent = dict.fromkeys(("embed", "vectors", "catalogue", "match"), 0.0)
+
+    def lap(self, part: str) -> None:
+        now = perf_counter()
+        self._spent[part] += now - self._last
+        self._last = now
+
+    def timing(self) -> Timing:
+        spent = {part: round(1000 * seconds, 3) for part, seconds in self._spent.items()}
+        return Timing(**spent, total=round(1000 * (perf_counter() - self._start), 3))
 
 
 def _modality(query: SearchQuery) -> Modality | None:
@@ -225,9 +298,5 @@ def _fingerprint(query: SearchQuery, text: str | None, embedding: UnitEmbeddings
         asked = f"asset {query.asset_id}"
     else:
         asked = f"vector {embedding.rows.tobytes().hex()}"
-    name = repr((tenant, embedding.space.id, asked, query.filter))
+    name = repr((tenant, embedding.space.id, asked, query.filter, query.prior_search))
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:20]
-
-
-def _ms(start: float, end: float) -> float:
-    return round((end - start) * 1000, 3)

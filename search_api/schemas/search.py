@@ -84,6 +84,7 @@ class SearchRequest(Body):
             filter=parsed,
             limit=self.limit,
             cursor=self.cursor,
+            prior_search=self.prior_search,
         )
 
 
@@ -144,7 +145,7 @@ class SearchResponse(BaseModel):
     def of(cls, answer: SearchAnswer, offer: Offer | None = None) -> Self:
         """Show an answer, and what is drawn for it."""
         return cls(
-            hits=[HitOut(**asset_fields(hit.asset), score=hit.score) for hit in answer.hits],
+            hits=[HitOut(**asset_fields(hit.asset), score=hit.score, found_by=hit.found_by) for hit in answer.hits],
             match=MatchOut.of(answer.match),
             next_cursor=answer.next_cursor,
             timing_ms=TimingOut(**asdict(answer.timing_ms)),
