@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import threading
@@ -28,7 +29,7 @@ from phosphene.nomatch.calibration import FALSE_MATCH_RATE
 from phosphene.nomatch.decision import Judge
 from phosphene.settings import Settings
 from phosphene.text_embedding import TextEmbedder
-from phosphene.types import SYSTEM_FIELDS, Field, Sha256, Space, TenantId
+from phosphene.types import SYSTEM_FIELDS, Field, Sha256, Space, TenantId, sha256_of
 from phosphene.unclip.base import ClipSpace, Generator
 from phosphene.unclip.loading import load_generator
 from phosphene.vectors.base import VectorIndex
@@ -167,8 +168,14 @@ class Engine:
             "prior": settings.generator_prior,
             "weights": weights,
             "space": self.encoder.space.id,
-            "blocked": "\n".join([str(settings.blocked_score), *settings.blocked_concepts]),
+            "rails": self._rails(),
         }
+
+    def _rails(self) -> Sha256:
+        """Hash what the guard rails would refuse: what was drawn under others is judged anew."""
+        concepts = self.guard.concepts
+        said = [self.settings.blocked_score, sorted(concepts.blocked.items()), concepts.everyday]
+        return sha256_of(json.dumps(said).encode())
 
     def encoder_for(self, clip: ClipSpace) -> Encoder:
         """Give an encoder of a generator's CLIP space: the engine's own, or else one more, which is kept.

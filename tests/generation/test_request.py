@@ -136,6 +136,17 @@ def test_the_guard_rails_are_asked_first(open_with: OpenEngine) -> None:
         assert ask(engine, wanted("a lawn", negative="a weasel")).state is GenerationState.QUEUED
 
 
+def test_what_was_drawn_under_other_guard_rails_is_judged_anew(open_with: OpenEngine, tmp_path: Path) -> None:
+    listed = tmp_path / "blocked.txt"
+    listed.write_text("weasels\n")
+    with open_with(blocked_concepts=(f"@{listed}",)) as engine:
+        first = drawn(engine)
+        assert ask(engine).id == first.id
+    listed.write_text("weasels\nstoats\n")
+    with open_with(blocked_concepts=(f"@{listed}",)) as engine:
+        assert ask(engine).id != first.id
+
+
 def test_without_a_generator_nothing_is_kept(open_with: OpenEngine, tmp_path: Path) -> None:
     with open_with(generator=str(tmp_path / "nowhere")) as engine:
         with pytest.raises(ModelNotFound, match="nowhere"):
