@@ -4,6 +4,7 @@ import { get, post, show } from "/web/api.js";
 import * as details from "/web/details.js";
 import * as facets from "/web/facets.js";
 import * as grid from "/web/grid.js";
+import * as imagine from "/web/imagine.js";
 import { follow } from "/web/ingest.js";
 import * as state from "/web/state.js";
 
@@ -41,7 +42,9 @@ async function search(now, key) {
     if (current !== mine) return;
     scrollTo(0, 0);
     grid.clear();
+    imagine.leave();
     display(answer, mine);
+    if (answer.generation) drawn(answer.generation, now);
   } catch (error) {
     if (error.name !== "AbortError" && current === mine) failed(error);
   } finally {
@@ -61,7 +64,10 @@ function page(mine) {
     return post("/v1/search/image", form, controller.signal);
   }
   if (now.like) return post("/v1/search", { asset_id: now.like, filter, cursor }, controller.signal);
-  if (now.text) return post("/v1/search", { text: now.text, filter, cursor }, controller.signal);
+  if (now.text) {
+    const generate = typed ? "never" : undefined; // half a sentence is not worth a drawing; undefined: as deployed
+    return post("/v1/search", { text: now.text, filter, cursor, generate }, controller.signal);
+  }
   const after = cursor ? `&after=${encodeURIComponent(cursor)}` : "";
   return get(`/v1/assets?limit=24${after}`, controller.signal).then(({ assets, next_after }) => ({
     hits: assets,
@@ -104,10 +110,65 @@ function verdict(match, found) {
   at("verdict").title = match.note;
 }
 
+// --- pictures that the catalogue lacks
+
+// The question as something to draw. A text has always the same seed, as in a search: asked again, it is at hand.
+async function asDrawing({ text, like, picture }) {
+  if (picture) return { body: { image: await base64(picture) }, title: `Like ${picture.name || "your picture"}` };
+  if (like) return { body: { asset_id: like, seed: 0 }, title: at("token-name").textContent };
+  return { body: { text, seed: 0 }, title: text };
+}
+
+async function imagineIt() {
+  const { body, title } = await asDrawing(state.read());
+  imagine.begin(body, title);
+}
+
+async function drawn(offer, now) {
+  const { body, title } = await asDrawing(now);
+  imagine.offered(offer, body, title);
+}
+
+async function base64(file) {
+  const reader = new FileReader();
+  await new Promise((resolve, reject) => {
+    reader.onload = resolve;
+    reader.onerror = () => reject(new Error(`${file.name} can't be read.`));
+    reader.readAsDataURL(file);
+  });
+  return reader.result;
+}
+
+// What a picture can be blended with: the question, in a few words.
+function questionFor(hit) {
+  const { text, like, picture } = state.read();
+  if (picture) return picture.name || "your picture";
+  if (like) return like === hit.asset_id ? null : at("token-name").textContent.replace(/^Like /, "");
+  return text || null;
+}
+
+async function blend(hit) {
+  const question = questionFor(hit);
+  const { seed, ...asked } = (await asDrawing(state.read())).body;
+  imagine.begin({ parts: [{ asset_id: hit.asset_id }, asked], seed }, `${grid.name(hit)} and ${question}`);
+}
+
+imagine.connect({
+  accepted: () => look().catch(() => {}),
+  closed: () => at("results").focus({ preventScroll: true }),
+  open: (asset) => {
+    history.pushState({ followed: true }, "", `#${asset}`);
+    render();
+  },
+});
+at("verdict-imagine").onclick = imagineIt;
+at("empty-imagine").onclick = imagineIt;
+
 function empty({ found, now, key }) {
   at("empty").hidden = found > 0;
   if (found) return;
   const action = at("empty-action");
+  at("empty-imagine").hidden = key === "/";
   at("count").textContent = key === "/" ? "" : "No pictures";
   action.hidden = !now.filters.length;
   if (now.filters.length) {
@@ -191,7 +252,12 @@ async function openDetails(id) {
     if (state.read().open !== id) return;
   }
   const index = indexOf(id);
-  details.open(hit, { before: index > 0, after: index >= 0 && index < grid.all().length - 1, filterable: facets.filterable() });
+  details.open(hit, {
+    before: index > 0,
+    after: index >= 0 && index < grid.all().length - 1,
+    filterable: facets.filterable(),
+    question: questionFor(hit),
+  });
   openDetails.last = index;
 }
 
@@ -199,14 +265,24 @@ const assetPath = (id) => `/v1/assets/${encodeURIComponent(id)}`;
 const indexOf = (id) => grid.all().findIndex((hit) => hit.asset_id === id);
 const lastOpen = () => openDetails.last ?? 0;
 
+function closeDetails() {
+  if (history.state?.followed) history.back();
+  else {
+    history.replaceState({}, "", location.pathname + location.search);
+    render();
+  }
+}
+
+// Done once focus and scrolling are back where they were, so that both can go elsewhere.
+async function leaveDetails() {
+  details.close();
+  const back = history.state?.followed && new Promise((resolve) => addEventListener("popstate", resolve, { once: true }));
+  closeDetails();
+  await back;
+}
+
 details.connect({
-  close: () => {
-    if (history.state?.followed) history.back();
-    else {
-      history.replaceState({}, "", location.pathname + location.search);
-      render();
-    }
-  },
+  close: closeDetails,
   step: (by) => {
     const next = grid.all()[indexOf(state.read().open) + by];
     if (!next) return;
@@ -214,6 +290,14 @@ details.connect({
     openDetails(next.asset_id);
   },
   similar: (hit) => visit({ like: hit.asset_id }),
+  variation: async (hit) => {
+    await leaveDetails();
+    imagine.begin({ asset_id: hit.asset_id }, `Variation of ${grid.name(hit)}`);
+  },
+  blend: async (hit) => {
+    await leaveDetails();
+    blend(hit);
+  },
   search: (text) => visit({ text }),
   filter: (field, value) => {
     const { text, like, picture, filters } = state.read();

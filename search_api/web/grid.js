@@ -68,6 +68,12 @@ function card(hit, index, place) {
   };
   show(picture, hit.thumbnail_url).catch(picture.onerror);
   frame.append(picture);
+  if (hit.generated) {
+    const badge = document.createElement("span");
+    badge.className = "badge";
+    badge.textContent = "Generated";
+    frame.append(badge);
+  }
 
   const under = document.createElement("span");
   under.className = "under";

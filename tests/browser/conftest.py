@@ -45,6 +45,12 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder of one's own with the sample in it."""
+    return Path(shutil.copytree(ingested_folder(), tmp_path / "data"))
+
+
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("browsed") / "data"
