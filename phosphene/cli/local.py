@@ -80,6 +80,7 @@ class LocalBackend:
             filter=parse_terms(asked.terms, engine.fields(DEFAULT_TENANT)),
             limit=asked.limit,
             cursor=asked.cursor,
+            prior_search=asked.prior_search,
         )
         answer = run_search(query, engine=engine, tenant=DEFAULT_TENANT)
         if not answer.hits and engine.index.count() == 0 and engine.catalog.count_assets(DEFAULT_TENANT):
