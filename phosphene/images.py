@@ -179,6 +179,11 @@ def fit(picture: Image.Image, spec: PixelSpec) -> Pixels:
     return _to_pixels(_centre_crop_or_pad(resized, size, spec.fill))
 
 
+def fit_pixels(pixels: Pixels, spec: PixelSpec) -> Pixels:
+    """Do `fit` to pictures that are pixels already: (n, height, width, 3) to (n, size, size, 3)."""
+    return np.stack([fit(Image.fromarray(np.ascontiguousarray(one)), spec) for one in pixels])
+
+
 def _fit_middle(picture: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:
     """Do "shortest" on a very long picture: resize only the square in its middle that the crop would keep."""
     width, height = picture.size

@@ -18,6 +18,7 @@ RawRows = NewType("RawRows", NDArray[np.float32])  # (n, d) embeddings as a gene
 MAX_STEPS = 1000
 MAX_GUIDANCE = 100.0
 MAX_CANDIDATES = 64
+MAX_DRAFTS = 16
 MAX_SIDE = 2048  # pixels; twice what published unCLIP models were trained for, and attention needs memory as side^4
 
 
@@ -35,6 +36,7 @@ class Sampling:
     decoder_steps: int = 25
     decoder_guidance: float = 2.0
     super_resolution_steps: int = 7
+    drafts: int = 1  # small pictures drawn for each one asked for; the best is kept. Only where the card says `drafts`
 
     def __post_init__(self) -> None:
         """Refuse what can't be sampled."""
@@ -46,6 +48,8 @@ class Sampling:
                 raise InvalidInput(f"{name} is {getattr(self, name)}; it must be 1 (none) to {MAX_GUIDANCE:g}")
         if not 1 <= self.candidates <= MAX_CANDIDATES:
             raise InvalidInput(f"candidates is {self.candidates}; it must be 1..{MAX_CANDIDATES}")
+        if not 1 <= self.drafts <= MAX_DRAFTS:
+            raise InvalidInput(f"drafts is {self.drafts}; it must be 1..{MAX_DRAFTS}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ class GeneratorCard:
     size_multiple: int | None  # any size whose sides are multiples of it; None: `sizes` only
     decoder_reads_caption: bool
     decoder_reads_negative: bool  # the prior always does
+    drafts: bool = False  # whether it can look at several drafts of a picture and keep the best
 
     def require_size(self, size: Size | None) -> Size:
         """Give the size to draw in, the default for None. Raises InvalidInput."""
@@ -170,7 +175,7 @@ def derived_seed(seed: int, *purpose: str | int) -> int:
 
 
 class TextEncoder(Protocol):
-    """What the starter needs of the encoder of its space; `phosphene.encoders.Encoder` is one."""
+    """Embeds texts; `phosphene.encoders.Encoder` is one."""
 
     @property
     def space(self) -> Space:
@@ -178,6 +183,13 @@ class TextEncoder(Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> RawEmbeddings:
         """Embed texts."""
+
+
+class ClipEncoder(TextEncoder, Protocol):
+    """What the starter needs of the encoder of its space; `phosphene.encoders.Encoder` is one."""
+
+    def encode_pixels(self, pixels: Pixels) -> RawEmbeddings:
+        """Embed pictures (n, s, s, 3) of the size of its space."""
 
 
 class Generator(Protocol):

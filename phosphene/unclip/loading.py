@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from phosphene.errors import InvalidSettings, ModelError, ModelNotFound
-from phosphene.unclip.base import Generator, TextEncoder
+from phosphene.unclip.base import ClipEncoder, Generator
 from phosphene.unclip.components import MODEL_INDEX, find_folder, first_line, read_json
 
 STARTER = "starter"
@@ -19,7 +19,7 @@ def load_generator(
     model: str,
     *,
     prior: str | None = None,
-    encoder: TextEncoder | None = None,
+    encoder: ClipEncoder | None = None,
     device: str = "auto",
     cache_dir: Path | None = None,
 ) -> Generator:

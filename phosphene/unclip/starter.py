@@ -8,9 +8,20 @@ from pathlib import Path
 import torch
 
 from phosphene.errors import SpaceMismatch
+from phosphene.images import fit_pixels
 from phosphene.types import Float32, Pixels
 from phosphene.unclip import starter_layout as layout
-from phosphene.unclip.base import ClipSpace, GeneratorCard, RawRows, Sampling, Size, TextEncoder, Watch, require_rows
+from phosphene.unclip.base import (
+    ClipEncoder,
+    ClipSpace,
+    GeneratorCard,
+    RawRows,
+    Sampling,
+    Size,
+    Watch,
+    derived_seed,
+    require_rows,
+)
 from phosphene.unclip.components import OnDisk
 from phosphene.unclip.diffusion import denoise, gaussian, guide, streams
 from phosphene.unclip.pixels import to_pixels
@@ -19,7 +30,7 @@ from phosphene.unclip.pixels import to_pixels
 class StarterGenerator(OnDisk):
     """Runs a folder of the starter layout. Everything in it is of length 1: what comes in raw is made so."""
 
-    def __init__(self, folder: Path, *, encoder: TextEncoder, device: str = "cpu") -> None:
+    def __init__(self, folder: Path, *, encoder: ClipEncoder, device: str = "cpu") -> None:
         """Load a folder. `encoder` is that of the space which the folder was trained in.
 
         Raises ModelError, UnsafeWeights, and SpaceMismatch for another encoder.
@@ -79,19 +90,41 @@ class StarterGenerator(OnDisk):
         self,
         embeddings: RawRows,
         *,
-        captions: Sequence[str],  # noqa: ARG002  # the decoder reads embeddings alone
+        captions: Sequence[str],
         seeds: Sequence[int],
         sampling: Sampling,
-        negative: str | None,  # noqa: ARG002  # the same
+        negative: str | None,  # noqa: ARG002  # the decoder reads embeddings alone
         size: Size,
         watch: Watch,
     ) -> Pixels:
-        """Draw a picture for each embedding of any length > 0, at either size of the card. Raises Cancelled."""
+        """Draw a picture for each embedding of any length > 0, at either size of the card. Raises Cancelled.
+
+        Of several drafts the one is kept that the CLIP model finds nearest to the caption or, without one, to the
+        embedding; captions serve for nothing else here.
+        """
         self._card.require_size(size)
-        small = self._draw(self._unit(require_rows(embeddings, self._networks.dimension)), seeds, sampling, watch)
+        image = self._unit(require_rows(embeddings, self._networks.dimension))
+        drafts = sampling.drafts
+        drawn = [derived_seed(seed, "draft", n) if n else seed for seed in seeds for n in range(drafts)]
+        small = self._draw(image.repeat_interleave(drafts, dim=0), drawn, sampling, watch)
+        if drafts > 1:
+            small = self._nearest(small.unflatten(0, (len(image), drafts)), self._wanted(image, captions))
         if size.width == self._networks.decoder_px:
             return to_pixels(small)
         return to_pixels(self._enlarge(small, seeds, sampling, watch))
+
+    def _wanted(self, image: torch.Tensor, captions: Sequence[str]) -> torch.Tensor:
+        """Give what drafts are compared with, (n, d) of length 1: the caption's embedding, or the picture's own."""
+        texts = self._unit(self.embed_texts([caption or " " for caption in captions]))
+        said = torch.tensor([[bool(caption)] for caption in captions], device=self._device)
+        return torch.where(said, texts, image)
+
+    def _nearest(self, drafts: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """Keep one of each row of drafts (n, k, 3, px, px): that whose embedding has the largest cosine to `wanted`."""
+        fitted = fit_pixels(to_pixels(drafts.flatten(0, 1)), self._encoder.space.pixels)
+        seen = self._unit(self._encoder.encode_pixels(fitted).rows).unflatten(0, drafts.shape[:2])
+        best = torch.einsum("nkd,nd->nk", seen, wanted).argmax(dim=1)
+        return drafts[torch.arange(len(drafts)), best]
 
     def _draw(self, image: torch.Tensor, seeds: Sequence[int], sampling: Sampling, watch: Watch) -> torch.Tensor:
         """Give pictures (n, 3, decoder_px, decoder_px) of unit embeddings (n, d)."""
@@ -150,6 +183,7 @@ def _card(folder: Path, config: layout.StarterConfig, networks: layout.StarterNe
         size_multiple=None,
         decoder_reads_caption=False,
         decoder_reads_negative=False,
+        drafts=True,
     )
 
 

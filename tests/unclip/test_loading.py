@@ -380,13 +380,16 @@ class OtherEncoder:
 
     space: Space
     encode_texts: Callable[..., RawEmbeddings]
+    encode_pixels: Callable[..., RawEmbeddings]
 
 
 def test_the_starter_wants_the_encoder_that_it_was_trained_with(
     folders: dict[str, Path], encoder: Encoder, tmp_path: Path
 ) -> None:
     assert "encoder" in refusal(folders["starter"], ModelError)
-    other = OtherEncoder(Space("other", 256, Sha256("c" * 64), PixelSpec(16)), encoder.encode_texts)
+    other = OtherEncoder(
+        Space("other", 256, Sha256("c" * 64), PixelSpec(16)), encoder.encode_texts, encoder.encode_pixels
+    )
     with pytest.raises(SpaceMismatch, match=encoder.space.id):
         load_generator(str(folders["starter"]), encoder=other, device="cpu")
     folder = starter_models.save(tmp_path / "wide", space=encoder.space.id, dimension=128)

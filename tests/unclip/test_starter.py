@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from phosphene.encoders import Encoder
+from phosphene.images import fit_pixels
 from phosphene.unclip import starter_layout as layout
 from phosphene.unclip.base import RawRows, Sampling, Watch, derived_seed
 from phosphene.unclip.starter import StarterGenerator
@@ -113,3 +115,26 @@ def test_decoder_and_super_resolution_sample_as_written(generator: StarterGenera
         )
         reference = ((expected.clamp(-1, 1) + 1) * 127.5).permute(0, 2, 3, 1).numpy()
         assert np.abs(pixels - reference).max() <= 1
+
+
+@pytest.mark.parametrize("caption", ["a red bus", ""])
+def test_of_several_drafts_the_one_nearest_to_what_was_asked_is_kept(
+    generator: StarterGenerator, encoder: Encoder, caption: str
+) -> None:
+    raw = RawRows(np.random.default_rng(4).standard_normal((3, 256)).astype(np.float32))
+    small = generator.card.sizes[1]
+
+    def draw(seeds: list[int], sampling: Sampling) -> np.ndarray:
+        return generator.decode(
+            raw, captions=[caption] * 3, seeds=seeds, sampling=sampling, negative=None, size=small, watch=Watch()
+        )
+
+    seeds = [5, 6, 7]
+    singly = [draw([derived_seed(seed, "draft", n) if n else seed for seed in seeds], SAMPLING) for n in range(4)]
+    seen = np.stack([encoder.encode_pixels(fit_pixels(one, encoder.space.pixels)).unit().rows for one in singly])
+    wanted = encoder.encode_texts([caption] * 3).unit().rows if caption else raw / np.linalg.norm(raw, axis=1)[:, None]
+    best = (seen * wanted).sum(axis=2).argmax(axis=0)
+    assert len(set(best)) > 1  # or a mistake in the order would not show
+    kept = draw(seeds, replace(SAMPLING, drafts=4))
+    for place, number in enumerate(best):
+        assert np.abs(kept[place].astype(int) - singly[number][place].astype(int)).max() <= 1
