@@ -84,7 +84,7 @@ def plain_words(text: str) -> list[str]:
 
     Letters that stand alone are put together ("n u d e"), as people write who want to get past a list.
     """
-    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    folded = unicodedata.normalize("NFKD", text).casefold()
     shown = "".join(char for char in folded if unicodedata.category(char) not in {"Mn", "Cf"})
     words: list[str] = []
     alone = False

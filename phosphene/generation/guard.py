@@ -85,7 +85,7 @@ class ConceptRows:
     everyday: Float32  # (n, d)
 
     def judge(self, rows: Float32) -> list[Judged]:
-        """For each row (m, d) of length 1: how much of the softmax goes to what is blocked."""
+        """For each row (m, d), of any length: how much of the softmax goes to what is blocked."""
         usual = np.asarray(rows @ self.everyday.T, dtype=np.float64)
         mean = usual.mean(axis=1, keepdims=True)
         std = np.maximum(usual.std(axis=1, keepdims=True), _LEAST_STD)
@@ -150,7 +150,7 @@ class Guard:
 
     def judge_embeddings(self, rows: Float32, *, generator: Generator) -> list[Judged]:
         """Score image embeddings (n, d), of any length, against the concepts in the generator's CLIP space."""
-        return self._of_pictures(generator).judge(_unit(rows))
+        return self._of_pictures(generator).judge(rows)
 
     def _require_below(self, judged: Judged, what: str) -> None:
         if judged.score < self._score or self._score >= 1:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from phosphene.encoders import Encoder, load_encoder
 from phosphene.errors import Blocked, InvalidSettings
 from phosphene.generation.concepts import Concepts, plain_words
-from phosphene.generation.guard import BLOCKED_SCORE, Guard, prompt_hash
+from phosphene.generation.guard import BLOCKED_SCORE, Guard, Judged, prompt_hash
 from phosphene.settings import Settings
 from phosphene.text_embedding import TextEmbedder
 from phosphene.types import RawEmbeddings, Space
@@ -115,7 +115,8 @@ def test_the_default_threshold_keeps_what_docs_say(guard: Guard) -> None:
         "p.o.r.n",
         "p o r n",
         "p0rn",
-        "\uff50\uff4f\uff52\uff4e",
+        "\uff30\uff4f\uff52\uff4e",
+        "\u2119orn",
         "po\u200brn",
         "some porn, please",
         "(porn)",
@@ -186,6 +187,7 @@ def test_a_list_that_cannot_be_read_is_told_at_start(make: Callable[..., Guard],
 def test_the_score_can_be_turned_off_and_words_stay(make: Callable[..., Guard]) -> None:
     guard = make(blocked_score=1.0)
     guard.check_prompts(["sexual attack"])
+    guard._require_below(Judged("anything", 1.0), "the nearest that there is")
     with pytest.raises(Blocked, match="words"):
         guard.check_prompts(["porn"])
 
