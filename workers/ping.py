@@ -22,7 +22,7 @@ def ping(settings: Settings) -> list[str]:
     finally:
         jobs.close()
     with make_app(broker) as app:
-        answers = app.control.ping(timeout=ANSWER_S)
+        answers = app.control.ping(timeout=ANSWER_S) or []
     here = [name for answer in answers for name in answer if name.endswith(f"@{socket.gethostname()}")]
     if not here:
         raise Unavailable(f"no worker on {socket.gethostname()} answered within {ANSWER_S:g} s")

@@ -20,7 +20,7 @@ MAX_IMAGES = 64
 MAX_PARTS = 16
 MAX_PIXELS = 64 * 1024 * 1024  # of all pictures of a request, which are held at once: 192 MiB
 PRIOR_ROWS = 64  # embeddings that the prior works on at once: with guidance, attention holds twice that
-DECODER_PIXELS = 1024 * 1024  # drawn at once, or one larger picture: 4 of 512x512, 16 of 256x256
+DECODER_PIXELS = 1024 * 1024  # drawn at once, drafts too, or one larger picture: 4 of 512x512, 16 of 256x256
 MAX_SEED = 2**53 - 1  # what JSON carries exactly
 _NORM_FACTOR = 3.0  # raw embeddings of one model differ in length by far less
 
@@ -124,13 +124,14 @@ def imagine(
         approve(embeddings)
     # A caption says nothing of a picture that was blended or changed.
     caption = request.captions[0] if len(request.parts) == 1 and request.captions and request.edit is None else ""
-    batches = _batches(request.images, DECODER_PIXELS // (size.width * size.height))
+    sampling = request.sampling or generator.card.sampling
+    batches = _batches(request.images, DECODER_PIXELS // (size.width * size.height * sampling.drafts))
     drawn = [
         generator.decode(
             RawRows(embeddings[batch]),
             captions=[caption] * len(request.seeds[batch]),
             seeds=request.seeds[batch],
-            sampling=request.sampling or generator.card.sampling,
+            sampling=sampling,
             negative=request.negative,
             size=size,
             watch=watch.batch(at, len(batches), first=batch.start),
@@ -161,6 +162,8 @@ def _check(request: Request, card: GeneratorCard) -> None:
             card.clip.require(part.source.space)
             _require_scale(float(part.source.norms[0]), card)
     sampling = request.sampling or card.sampling
+    if sampling.drafts > 1 and not card.drafts:
+        raise InvalidQuery(f"{card.model} draws no drafts to choose from: leave drafts out, or at 1")
     prior_reads = bool(request.captions) and sampling.prior_guidance > 1
     decoder_reads = card.decoder_reads_negative and sampling.decoder_guidance > 1
     if request.negative is not None and not (prior_reads or decoder_reads):

@@ -47,6 +47,7 @@ requests = st.builds(
         prior_steps=st.none() | st.integers(2, 1000),
         decoder_guidance=st.none() | st.floats(1, 100),
         candidates=st.none() | st.integers(1, 64),
+        drafts=st.none() | st.integers(1, 16),
     ),
     negative=st.none() | prompts,
     format=st.sampled_from(["png", "webp"]),
@@ -94,6 +95,7 @@ CHANGES: list[dict[str, Any]] = [
     {"seed": 8},
     {"size": Size(64, 64)},
     {"sampling": SamplingChoice(decoder_steps=9)},
+    {"sampling": SamplingChoice(drafts=2)},
     {"negative": "rain"},
     {"format": "webp"},
     {"withhold_prompt": True},
@@ -135,6 +137,7 @@ def test_whatever_changes_the_pictures_changes_the_key() -> None:
         lambda: SamplingChoice(prior_steps=1),
         lambda: SamplingChoice(decoder_guidance=0.5),
         lambda: SamplingChoice(candidates=65),
+        lambda: SamplingChoice(drafts=17),
     ],
 )
 def test_what_no_generator_can_do_is_refused_at_the_door(make: Any) -> None:  # noqa: ANN401  a maker of anything
@@ -175,3 +178,9 @@ def test_json_of_another_version_is_told_as_such() -> None:
     written = to_json(GenerationRequest((AskedPart(text="a"),)))
     with pytest.raises(InvalidInput, match="another version"):
         from_json(written | {"sampling": {"new_option": 1}}, {})
+
+
+def test_a_request_written_before_there_were_drafts_is_read() -> None:
+    written = to_json(GenerationRequest((AskedPart(text="a"),)))
+    del written["sampling"]["drafts"]
+    assert from_json(written, {}).sampling == SamplingChoice()

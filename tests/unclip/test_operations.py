@@ -194,6 +194,15 @@ def test_a_negative_without_effect_is_refused(generator: Generator, pictures: li
             drawn(generator, Part(pictures[0]), negative="green")
 
 
+def test_drafts_where_there_are_none_are_refused(generator: Generator) -> None:
+    several = replace(quick(generator), drafts=2)
+    if generator.card.drafts:
+        assert len(drawn(generator, Part(BUS), sampling=several).pixels) == 1
+    else:
+        with pytest.raises(InvalidQuery, match="draws no drafts"):
+            drawn(generator, Part(BUS), sampling=several)
+
+
 def stages(generator: Generator) -> list[tuple[str, int]]:
     sampling = quick(generator)
     found = [("prior", sampling.prior_steps), ("decoder", sampling.decoder_steps)]
