@@ -32,7 +32,7 @@ format: $(VENV)/.installed-dev  ## rewrite the code in the house format
 	$(BIN)/ruff format --quiet .
 
 bench: $(VENV)/.installed-dev  ## print every figure that README quotes
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python -m "benchmarks.$$(basename "$$script" .py)"; done
 
 system-packages:
 	@bash tools/system_packages.sh

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 REPOSITORY = Path(__file__).parents[2]
 CATALOGUE = REPOSITORY / "phosphene" / "starter" / "demo" / "catalogue.tar"
@@ -49,6 +51,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "PHOSPHENE_DATA": str(folder / "data"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "CATALOGUE": str(CATALOGUE),
+        "HERE": str(folder),
         "COLUMNS": "120",
     }
     for command in (["phosphene", "ingest", str(CATALOGUE)], ["phosphene", "calibrate"]):
@@ -72,7 +75,7 @@ def _run(command: str, environment: dict[str, str]) -> str:
     done = subprocess.run(
         ["bash", "-c", command],
         env=environment,
-        cwd=REPOSITORY,
+        cwd=environment["HERE"],
         capture_output=True,
         text=True,
         check=False,
@@ -97,6 +100,19 @@ def test_searches_find_what_readme_shows(example: Example, environment: dict[str
     verdict, _, probability = printed.splitlines()[0].partition(": ")
     assert verdict == example.printed.partition(": ")[0]
     assert re.fullmatch(r"probability \d+%, a match from \d+%", probability)
+    drawn = [line for line in example.printed.splitlines() if line.startswith("imagined: ")]
+    assert drawn == [line for line in printed.splitlines() if line.startswith("imagined: ")]
+    assert bool(drawn) is ("--generate" in example.command)
+
+
+def test_a_picture_is_drawn_as_readme_shows(environment: dict[str, str]) -> None:
+    example = next(one for one in EXAMPLES if one.command.startswith("phosphene generate"))
+    name, seed, _ = re.split(r"\s{2,}", _run(example.command, environment).strip())
+    assert [name, seed] == re.split(r"\s{2,}", example.printed)[:2]
+    with Image.open(Path(environment["HERE"]) / name) as picture:
+        red, green, blue = np.asarray(picture.convert("RGB")).reshape(-1, 3).mean(axis=0)
+        assert picture.size == (128, 128)
+    assert red > max(green, blue) + 40  # it is a red heart on white
 
 
 def test_calibrating_prints_what_readme_shows(environment: dict[str, str]) -> None:
@@ -115,7 +131,7 @@ def test_readme_shows_searches_requests_and_nothing_untested() -> None:
     commands = [example.command.split()[0] + " " + example.command.split()[1] for example in EXAMPLES]
     assert commands.count("phosphene search") >= 3
     assert sum(command.startswith("curl") for command in commands) >= 1
-    tested = ("phosphene search", "phosphene calibrate", "curl")
+    tested = ("phosphene search", "phosphene generate", "phosphene calibrate", "curl")
     assert [command for command in commands if not command.startswith(tested)] == ["phosphene ingest"] * 2
 
 
