@@ -70,10 +70,10 @@ def nearest(engine: Engine, row: np.ndarray[Any, Any]) -> list[Any]:
     return [asset_of(point) for point in points]
 
 
-def test_what_a_text_looks_like_is_told_the_same_each_time(engine: Engine) -> None:
+def test_what_a_text_looks_like_is_told_the_same_each_time(engine: Engine, tmp_path: Path) -> None:
     first = engine.predictor.predict("a red bus")
     assert first.space == engine.index.space
-    with open_engine(settings_for(Path("unused"), generator=str(tiny_generator())), command="tests") as other:
+    with open_engine(settings_for(tmp_path, generator=str(tiny_generator())), command="tests") as other:
         again = Predictor(lambda: engine.generator, drawing=other.generating, space=engine.index.space)
         np.testing.assert_array_equal(again.predict("a red bus").rows, first.rows)
     assert abs(float(engine.predictor.predict("a cat").rows[0] @ first.rows[0])) < 0.999
