@@ -108,7 +108,7 @@ class StarterGenerator(OnDisk):
         drawn = [derived_seed(seed, "draft", n) if n else seed for seed in seeds for n in range(drafts)]
         small = self._draw(image.repeat_interleave(drafts, dim=0), drawn, sampling, watch)
         if drafts > 1:
-            small = self._nearest(small.unflatten(0, (len(image), drafts)), self._wanted(image, captions))
+            small = self._nearest(small.reshape(len(image), drafts, *small.shape[1:]), self._wanted(image, captions))
         if size.width == self._networks.decoder_px:
             return to_pixels(small)
         return to_pixels(self._enlarge(small, seeds, sampling, watch))
@@ -122,7 +122,7 @@ class StarterGenerator(OnDisk):
     def _nearest(self, drafts: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         """Keep one of each row of drafts (n, k, 3, px, px): that whose embedding has the largest cosine to `wanted`."""
         fitted = fit_pixels(to_pixels(drafts.flatten(0, 1)), self._encoder.space.pixels)
-        seen = self._unit(self._encoder.encode_pixels(fitted).rows).unflatten(0, drafts.shape[:2])
+        seen = self._unit(self._encoder.encode_pixels(fitted).rows).reshape(*drafts.shape[:2], -1)
         best = torch.einsum("nkd,nd->nk", seen, wanted).argmax(dim=1)
         return drafts[torch.arange(len(drafts)), best]
 
