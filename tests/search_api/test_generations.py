@@ -273,6 +273,16 @@ def test_a_search_has_a_picture_drawn_where_nothing_matches(drawing: Served) -> 
     assert "vector" in bare["generation"]["detail"]
 
 
+def test_the_prior_helps_where_it_is_asked_to(drawing: Served) -> None:
+    """Random weights expect nothing in particular: what is shown is that the field reaches the search."""
+    plain = drawing.search(text="zzxq 0x7f 9981", limit=20)
+    assert {hit["found_by"] for hit in plain["hits"]} == {"search"}
+    helped = drawing.search(text="zzxq 0x7f 9981", limit=20, prior_search=True)
+    assert {hit["found_by"] for hit in helped["hits"]} >= {"prior"}
+    pictures = {"asset_id": plain["hits"][0]["asset_id"], "prior_search": True}
+    assert drawing.client.post("/v1/search", json=pictures).status_code == 422
+
+
 def test_what_matches_has_nothing_drawn(drawing: Served) -> None:
     data, _ = next(iter(sample_pictures().values()))
     found = drawing.client.post("/v1/search/image", files={"image": data}, data={"generate": "when_unmatched"}).json()
