@@ -23,7 +23,7 @@ from phosphene.jobs import Jobs
 from phosphene.types import DEFAULT_TENANT, GenerationId, Pixels
 
 SLOW = SamplingChoice(decoder_steps=1000)  # some seconds, in which something can happen
-PATIENCE_S = 120
+PATIENCE_S = 240  # a model on a busy machine
 
 
 def wanted(text: str = "a red bus", **changes: Any) -> GenerationRequest:  # noqa: ANN401  its fields
