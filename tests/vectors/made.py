@@ -98,7 +98,7 @@ def matches(source: Filter, payload: Payload) -> bool:
 
 
 def _values(payload: Payload, field: str) -> Sequence[PayloadValue]:
-    value = payload.get(field)
+    value = payload.get(field, False if field == "generated" else None)  # points from before that field lack it
     return value if isinstance(value, list) else [value]
 
 
