@@ -2,7 +2,7 @@
 
 Prints: the starter's load time in a fresh process; pictures and texts a second of the bare encoder, for the starter
 and for ViT-B-32 (random weights: its speed is real, its meaning is not); what TextEmbedder adds to a lone query;
-pictures a second through decoder processes. Run: python benchmarks/encode.py [--threads N] [--quick]
+pictures a second through decoder processes. Run: python -m benchmarks.encode [--threads N] [--quick]
 """
 
 from __future__ import annotations

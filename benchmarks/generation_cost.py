@@ -7,7 +7,7 @@ over HTTP (guard rails, row, lease, progress with previews, PNG with provenance,
 the ratios, which can be compared between machines; and the process's memory before the generator was loaded, after, and
 at its peak.
 
-    python benchmarks/generation_cost.py [--generator starter] [--rounds 10] [--images 1]
+    python -m benchmarks.generation_cost [--generator starter] [--rounds 10] [--images 1]
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ With --texts a file of harmless texts, one a line, is asked as well: docs/guard.
 that the starter's text tower was trained with (training-data/corpus.txt). With --generator the prior's embedding of
 each prompt is judged as well, as generation does before it draws.
 
-    python benchmarks/guard.py [--model starter] [--texts FILE] [--generator FOLDER]
+    python -m benchmarks.guard [--model starter] [--texts FILE] [--generator FOLDER]
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ them as it judges any picture (CLIP score: cosine of caption and picture). Print
 - the Fréchet distance in the starter's feature space between drawn pictures and as many others of the catalogue, beside
   that of two halves of the catalogue of the same size: it grows as samples shrink, so only equal sizes compare.
 
-    python benchmarks/imagined.py [--generator starter] [--pictures 100] [--sheet docs/imagined.png]
+    python -m benchmarks.imagined [--generator starter] [--pictures 100] [--sheet docs/imagined.png]
 """
 
 from __future__ import annotations

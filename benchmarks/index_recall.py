@@ -1,6 +1,6 @@
 """Recall, memory, disk and speed of the embedded vector index against exact search with numpy.
 
-    python benchmarks/index_recall.py [--n 100000] [--d 512] [--profile flat|graph] [--queries 200]
+    python -m benchmarks.index_recall [--n 100000] [--d 512] [--profile flat|graph] [--queries 200]
 
 The vectors are made: clusters of about 100 on the unit sphere, cosine 0.5 to 0.8 within one, as embeddings of a
 catalogue have look-alikes. Queries are clustered likewise and in no index. Times are medians, one query at a time, and

@@ -5,7 +5,7 @@ figure is a whole `ingest()` of a folder of JPEG files into a fresh data folder:
 rows, embedding, index; the model is loaded and the decoders are started before the clock. Both run in turn, several
 times, and medians are printed. ViT-B-32 has random weights: its speed is real, its meaning is not.
 
-    PYTHONPATH=. python benchmarks/ingest_rate.py [--pictures 512] [--rounds 5] [--threads N] [--models NAME …]
+    python -m benchmarks.ingest_rate [--pictures 512] [--rounds 5] [--threads N] [--models NAME …]
 
 CPU seconds are told too (children included): on a machine that does other things, trust their ratio.
 """

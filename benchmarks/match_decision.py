@@ -13,7 +13,7 @@ intervals over captions:
 - the same on the golden queries, which people wrote and judged: nothing is fitted on them;
 - what the decision adds to a search in the same run: its share of the time of the rest.
 
-    python benchmarks/match_decision.py [--model starter] [--rounds 6]
+    python -m benchmarks.match_decision [--model starter] [--rounds 6]
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ being the concentration of a cluster around its centre c.
 No decision that sees only question and catalogue can do better. Ours is fitted on questions of the same world and
 never told of clusters or precisions. Prints AUROC of both on unseen questions, with bootstrap intervals.
 
-    python benchmarks/match_known_best.py [--worlds 3] [--pictures 2000] [--fit 4000] [--test 4000]
+    python -m benchmarks.match_known_best [--worlds 3] [--pictures 2000] [--fit 4000] [--test 4000]
 """
 
 from __future__ import annotations

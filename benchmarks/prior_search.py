@@ -11,7 +11,7 @@ trained on. A picture of that title is right. Prints, with 95 % intervals (Wilso
   hit no match: how often it would then call a match what is wrong, with right pictures in place and taken out;
 - the time of an unmatched search with the prior as a ratio to the plain one in the same run, each text asked once.
 
-    python benchmarks/prior_search.py [--model starter] [--generator starter] [--captions N]
+    python -m benchmarks.prior_search [--model starter] [--generator starter] [--captions N]
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Prints seconds for `import torch, open_clip` alone (the floor any OpenCLIP progr
 `phosphene --help`, for `phosphene search` on a folder that nobody holds, and for `phosphene serve` until ready.
 Medians of several runs, and each as a ratio to the floor.
 
-    python benchmarks/start_up.py [--runs 5]
+    python -m benchmarks.start_up [--runs 5]
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ don't matter here), then asks each of many distinct texts twice in turn, no text
 index.query) and once through run_search, which adds parsing, tenancy, rows and hits. Prints p50 and p95 of both in ms
 and the ratios; the ratios are what can be compared between machines.
 
-    python benchmarks/text_query.py [--pictures 100000] [--queries 400] [--model starter]
+    python -m benchmarks.text_query [--pictures 100000] [--queries 400] [--model starter]
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -173,9 +174,8 @@ class Engine:
 
     def _rails(self) -> Sha256:
         """Hash what the guard rails would refuse: what was drawn under others is judged anew."""
-        concepts = self.guard.concepts
-        said = [self.settings.blocked_score, sorted(concepts.blocked.items()), concepts.everyday]
-        return sha256_of(json.dumps(said).encode())
+        said = {"score": self.settings.blocked_score, **asdict(self.guard.concepts)}
+        return sha256_of(json.dumps(said, sort_keys=True).encode())
 
     def encoder_for(self, clip: ClipSpace) -> Encoder:
         """Give an encoder of a generator's CLIP space: the engine's own, or else one more, which is kept.

@@ -91,7 +91,9 @@ class SearchRequest(Body):
 class HitOut(AssetOut):
     """A picture that was found."""
 
-    score: float = Field(description="cosine between question and picture, -1..1")
+    score: float = Field(
+        description="cosine between question and picture, -1..1; found_by prior: with what the prior made of it"
+    )
     found_by: Literal["search", "prior"] = Field(
         "search", description="prior: found with the embedding that the generator's prior predicted for the text"
     )

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -24,6 +25,7 @@ from phosphene.errors import (
     Unavailable,
 )
 from phosphene.generation.asked import AskedPart
+from phosphene.generation.concepts import Concepts
 from phosphene.generation.request import cancel_generation, request_generation
 from phosphene.generation.run import run_generation
 from phosphene.jobs import JSON, JobName
@@ -144,6 +146,28 @@ def test_what_was_drawn_under_other_guard_rails_is_judged_anew(open_with: OpenEn
         assert ask(engine).id == first.id
     listed.write_text("weasels\nstoats\n")
     with open_with(blocked_concepts=(f"@{listed}",)) as engine:
+        assert ask(engine).id != first.id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"words": ("stoat",)},
+        {"pairs": ((("stoat",), ("car",)),)},
+        {"allowed": ("a stoat",)},
+        {"everyday": ("a stoat",)},
+        {"blocked": {"stoats": ("a stoat",)}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_each_shipped_list_counts_as_other_guard_rails(
+    open_with: OpenEngine, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    with open_with() as engine:
+        first = drawn(engine)
+    shipped = Concepts.shipped()
+    monkeypatch.setattr(Concepts, "shipped", lambda: replace(shipped, **change))
+    with open_with() as engine:
         assert ask(engine).id != first.id
 
 
