@@ -19,6 +19,7 @@ AssetId = NewType("AssetId", UUID)
 PointId = NewType("PointId", UUID)
 IngestId = NewType("IngestId", UUID)
 GenerationId = NewType("GenerationId", UUID)
+ReindexId = NewType("ReindexId", UUID)
 TenantId = NewType("TenantId", str)
 Sha256 = NewType("Sha256", str)  # 64 lower-case hex digits
 SpaceId = NewType("SpaceId", str)

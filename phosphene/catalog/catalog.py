@@ -5,7 +5,7 @@ Any method may raise Unavailable (the database does not answer, is full, is cont
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from phosphene.catalog import assets, calibrations, generations, ingests, spaces, work
@@ -33,6 +33,7 @@ from phosphene.catalog.records import (
     storable,
     storable_metadata,
 )
+from phosphene.catalog.reindexes import Reindexes
 from phosphene.errors import PictureFault
 from phosphene.types import AssetId, Field, GenerationId, IngestId, Metadata, Sha256, Space, SpaceId, TenantId
 
@@ -49,6 +50,7 @@ class Catalog:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.reindexes = Reindexes(database)
 
     @classmethod
     def at(cls, url: str, *, migrate: bool) -> Catalog:
@@ -307,6 +309,11 @@ class Catalog:
         """List the places of a picture, in order."""
         with self._database.reading() as connection:
             return assets.locations_of(connection, tenant, asset_id)
+
+    def assets_named(self, tenant: TenantId, names: Collection[str]) -> dict[str, set[AssetId]]:
+        """Find pictures by file name, or by more of the end of their place; names of nothing are left out."""
+        with self._database.reading() as connection:
+            return assets.named(connection, tenant, names)
 
     # --- generations
 

@@ -266,3 +266,45 @@ class GenerationRow(Base):
     rung_at: Mapped[datetime] = mapped_column(UtcDateTime)  # when a worker was last told of it
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class PointerRow(Base):
+    """Which space answers questions of a kind, and the model that gives it, as `load_encoder` takes it."""
+
+    __tablename__ = "pointers"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    space_id: Mapped[str] = mapped_column(ForeignKey("spaces.id"))
+    model: Mapped[str] = mapped_column(Text)
+    changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ReindexRow(Base):
+    """A change of the model: from one space to another. `active` is true for one row at most, and null for the rest."""
+
+    __tablename__ = "reindexes"
+    __table_args__ = (UniqueConstraint("active"),)
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    active: Mapped[bool | None] = mapped_column(Boolean)
+    state: Mapped[str] = mapped_column(String(16))
+    before_id: Mapped[str] = mapped_column(ForeignKey("spaces.id"))
+    before_model: Mapped[str] = mapped_column(Text)
+    after_id: Mapped[str] = mapped_column(ForeignKey("spaces.id"))
+    after_model: Mapped[str] = mapped_column(Text)
+    options: Mapped[dict[str, Any]] = mapped_column(JsonValue)
+    report: Mapped[dict[str, Any] | None] = mapped_column(JsonOrNull)
+    error: Mapped[str | None] = mapped_column(Text)
+    total: Mapped[int] = mapped_column(BigInteger)  # pictures there were at the start
+    seen: Mapped[int] = mapped_column(BigInteger)  # of these, that were queued or are embedded
+    cursor: Mapped[UUID | None] = mapped_column(Uuid)  # the last of them
+    pass_ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    missing: Mapped[int | None] = mapped_column(BigInteger)  # after the first pass
+    paced_at: Mapped[datetime] = mapped_column(UtcDateTime)  # since when the pace is measured, and from how many on
+    paced_done: Mapped[int] = mapped_column(BigInteger)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    touched_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    swapped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    lease_owner: Mapped[str | None] = mapped_column(String(200))
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -19,6 +19,7 @@ from phosphene.types import (
     IngestId,
     Metadata,
     Modality,
+    ReindexId,
     Sha256,
     Space,
     SpaceId,
@@ -202,6 +203,70 @@ class CalibrationRecord:
     modality: Modality
     content: Mapping[str, Any]
     made_at: datetime  # UTC
+
+
+class ReindexState(StrEnum):
+    """How far a change of the model has come. Up to `swapped`, both spaces are written."""
+
+    BUILDING = "building"  # the new space is being filled
+    CHECKING = "checking"  # all is there: calibrated, and held against the gates
+    REFUSED = "refused"  # a gate was not passed
+    READY = "ready"  # may answer; also after a rollback
+    SWAPPED = "swapped"  # answers; the space before is kept in step, for a rollback
+    FINISHED = "finished"  # the space before is dropped
+    ABORTED = "aborted"  # the new space is dropped
+
+    @property
+    def writes_both(self) -> bool:
+        """Whether what changes in the catalogue goes into both spaces."""
+        return self not in (ReindexState.FINISHED, ReindexState.ABORTED)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSpace:
+    """A space, and the model that gives it, named as `load_encoder` takes it."""
+
+    model: str
+    space: Space
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Which space answers questions, and those that are written: that one first."""
+
+    answers: NamedSpace
+    written: tuple[NamedSpace, ...]
+    since: datetime  # UTC
+
+
+@dataclass(frozen=True, slots=True)
+class Reindex:
+    """A change of the model, from one space to another."""
+
+    id: ReindexId
+    state: ReindexState
+    before: NamedSpace
+    after: NamedSpace
+    options: Mapping[str, Any]  # indexer.reindex reads them
+    report: Mapping[str, Any] | None  # how the gates went
+    error: str | None  # why the last step did not get on
+    total: int  # pictures there were at the start
+    seen: int  # of these, that are queued for the new space or were there already
+    waiting: int  # pictures that wait for their embedding in the new space
+    pass_ended_at: datetime | None  # all pictures were seen
+    missing: int | None  # after a whole pass: pictures of the space before that the new one lacks
+    paced_at: datetime  # since when the pace is measured
+    paced_done: int
+    started_at: datetime
+    touched_at: datetime
+    swapped_at: datetime | None
+    ended_at: datetime | None
+    dropped: bool  # after its end: nothing is left to be cleared away
+
+    @property
+    def done(self) -> int:
+        """How many pictures have been dealt with; those that could not be embedded are among them."""
+        return max(0, min(self.seen, self.total) - self.waiting)
 
 
 class GenerationState(StrEnum):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from phosphene.catalog.database import insert_into, now
 from phosphene.catalog.ingests import ensure_tenant
@@ -35,14 +36,12 @@ def spaces(connection: Connection) -> list[SpaceRecord]:
     grouped = select(EmbeddingRow.space_id, func.count()).group_by(EmbeddingRow.space_id)
     counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(grouped)}
     rows = connection.execute(select(*SpaceRow.__table__.c).order_by(SpaceRow.recorded_at, SpaceRow.id))
-    return [
-        SpaceRecord(
-            Space(row.model, row.dimension, Sha256(row.weights_sha256), _pixel_spec(row.pixels)),
-            row.recorded_at,
-            counts.get(row.id, 0),
-        )
-        for row in rows
-    ]
+    return [SpaceRecord(space_of(row), row.recorded_at, counts.get(row.id, 0)) for row in rows]
+
+
+def space_of(row: Row[Any]) -> Space:
+    """Make a space of its row."""
+    return Space(row.model, row.dimension, Sha256(row.weights_sha256), _pixel_spec(row.pixels))
 
 
 def _pixel_spec(stored: dict[str, object]) -> PixelSpec:

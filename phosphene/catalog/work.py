@@ -28,11 +28,12 @@ def queue_missing(connection: Connection, space_id: SpaceId, ids: Iterable[UUID]
     done = embedded(connection, space_id, list(ids))
     waiting = {id_ for id_ in ids if id_ not in done}
     if waiting:
-        _queue(connection, space_id, waiting, ingest)
+        queue(connection, space_id, waiting, ingest)
     return waiting
 
 
-def _queue(connection: Connection, space_id: SpaceId, ids: set[UUID], ingest: IngestId | None) -> None:
+def queue(connection: Connection, space_id: SpaceId, ids: set[UUID], ingest: IngestId | None) -> None:
+    """Make work entries; those that there are stay as they are. Raises InvalidInput for a space not recorded."""
     known = connection.execute(select(SpaceRow.id).where(SpaceRow.id == space_id)).first()
     if known is None:
         msg = f"space {space_id} is not in the catalogue: record_space() comes first"
@@ -64,7 +65,7 @@ def queue_for(connection: Connection, space_id: SpaceId, ids: Sequence[AssetId])
         connection.execute(
             delete(EmbeddingRow).where(EmbeddingRow.space_id == space_id, EmbeddingRow.asset_id.in_(present))
         )
-        _queue(connection, space_id, present, None)
+        queue(connection, space_id, present, None)
         elsewhere = exists().where(EmbeddingRow.asset_id == AssetRow.id)
         connection.execute(
             update(AssetRow).where(AssetRow.id.in_(present), ~elsewhere).values(state=AssetState.REGISTERED)
