@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import event
 
+from phosphene.catalog import assets
 from phosphene.catalog.catalog import Catalog
 from phosphene.errors import NotFound
 from phosphene.types import DEFAULT_TENANT as T
@@ -56,6 +57,27 @@ def test_the_tenants_that_hold_the_same_bytes_are_counted(catalog: Catalog, thre
     catalog.delete_asset(T, three[0])
     assert catalog.holders_of(sha256_of(b"cat")) == 1
     assert catalog.holders_of(sha256_of(b"never seen")) == 0
+
+
+def test_pictures_are_found_by_the_ends_of_their_places(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assets, "_PLACES", 2)  # several pages
+    places = ["a/dog.jpg", "b/dog.jpg", "hotdog.jpg", "set.tar::c/dog.jpg", "set.tar::emu.jpg", "100%/_.jpg", "x.jpg"]
+    catalog.register(None, T, SPACE.id, [new(place, place) for place in places])
+    catalog.register(None, TenantId("theirs"), SPACE.id, [new("mine", "a/dog.jpg")])
+    catalog.register(None, T, SPACE.id, [new("x.jpg", "again/x.jpg")])
+    expected = {
+        "dog.jpg": {"a/dog.jpg", "b/dog.jpg", "set.tar::c/dog.jpg"},
+        "a/dog.jpg": {"a/dog.jpg"},
+        "c/dog.jpg": {"set.tar::c/dog.jpg"},
+        "set.tar::emu.jpg": {"set.tar::emu.jpg"},
+        "emu.jpg": {"set.tar::emu.jpg"},
+        "_.jpg": {"100%/_.jpg"},
+        "file:///hotdog.jpg": {"hotdog.jpg"},
+        "x.jpg": {"x.jpg"},
+    }
+    found = catalog.assets_named(T, [*expected, "og.jpg", "gone.jpg", ""])
+    assert found == {name: {id_of(place) for place in those} for name, those in expected.items()}
+    assert catalog.assets_named(T, []) == {}
 
 
 def test_a_deleted_picture_leaves_nothing_behind(catalog: Catalog, three: list[AssetId]) -> None:

@@ -1,0 +1,1 @@
+"""How good search is: on golden queries, of the index alone, and of a model on published benchmarks."""
