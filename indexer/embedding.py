@@ -18,12 +18,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.payload import payload_of
+from phosphene import metrics
 from phosphene.assemble import Engine
 from phosphene.blobs import original_key
 from phosphene.catalog.records import Asset, WorkItem
 from phosphene.decoding import DecodedPicture
 from phosphene.encoders import Encoder
 from phosphene.errors import InvalidInput, ModelError, NotFound, PhospheneError, PictureError, PictureFault
+from phosphene.jobs import show_life
 from phosphene.types import AssetId, Float32, Pixels, TenantId, UnitEmbeddings, point_id
 
 MAX_ATTEMPTS = 4
@@ -55,7 +57,8 @@ def encode_tolerantly(encoder: Encoder, pixels: Pixels) -> Embedded:
 
     def encode(start: int, end: int) -> None:
         try:
-            raw = encoder.encode_pixels(pixels[start:end])
+            with metrics.embed_stage("forward"):
+                raw = encoder.encode_pixels(pixels[start:end])
             unit = raw.unit()
         except (InvalidInput, RuntimeError, ValueError, MemoryError) as error:
             if end - start > 1:
@@ -96,6 +99,14 @@ def _first_line(error: BaseException) -> str:
 
 def store(engine: Engine, owners: Mapping[AssetId, TenantId], ids: Sequence[AssetId], embedded: Embedded) -> None:
     """Write the points of a batch, then note them as indexed, and quarantine what could not be encoded."""
+    with metrics.embed_stage("upsert"):
+        _store(engine, owners, ids, embedded)
+    metrics.BATCH_FILL.observe(len(ids) / engine.settings.batch_size)
+    metrics.EMBEDDED.inc(len(embedded.kept))
+    show_life()
+
+
+def _store(engine: Engine, owners: Mapping[AssetId, TenantId], ids: Sequence[AssetId], embedded: Embedded) -> None:
     space = engine.encoder.space
     assets = assets_of(engine, owners)
     there = [place for place, kept in enumerate(embedded.kept) if ids[kept] in assets]
@@ -211,7 +222,8 @@ def _decoded(assets: Sequence[Asset], engine: Engine) -> list[DecodedPicture | P
 
     def read(asset: Asset) -> Future[DecodedPicture]:
         try:
-            data = engine.blobs.get(original_key(asset.sha256))
+            with metrics.EMBED_STAGES.labels("read").time():
+                data = engine.blobs.get(original_key(asset.sha256))
         except NotFound as error:
             raise PictureError(
                 PictureFault.UNREADABLE, "its original is gone from the blob store: ingest the file again"

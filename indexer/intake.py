@@ -16,6 +16,7 @@ from indexer.payload import payload_of
 from indexer.progress import Tally
 from indexer.sources import SourceItem, Sources
 from indexer.sources.items import unreadable
+from phosphene import metrics
 from phosphene.assemble import Engine
 from phosphene.blobs import original_key, thumbnail_key
 from phosphene.catalog.records import (
@@ -197,9 +198,11 @@ class Intake:
             blobs[original_key(one.info.sha256)] = picture.data
             if one.thumbnail is not None:
                 blobs[thumbnail_key(one.info.sha256)] = one.thumbnail
-        self.engine.blobs.put_many(blobs)
         space = self.engine.encoder.space
-        registered = self.engine.catalog.register(self.ingest, self.tenant, space.id, self._new_assets(good, decoded))
+        with metrics.embed_stage("register"):
+            self.engine.blobs.put_many(blobs)
+            rows = self._new_assets(good, decoded)
+            registered = self.engine.catalog.register(self.ingest, self.tenant, space.id, rows)
         self._renew_payloads(registered)
         to_embed = {
             one.asset_id: picture.pixels

@@ -13,6 +13,7 @@ from indexer.sources import SourceOptions
 from phosphene.assemble import Engine
 from phosphene.generation.run import run_generation, sweep_generations
 from phosphene.jobs import GENERATE_LIMIT_S, JobName, Jobs
+from phosphene.logs import with_ids
 from phosphene.types import AssetId, GenerationId, IngestId, Modality, TenantId
 
 log = logging.getLogger(__name__)
@@ -43,18 +44,21 @@ def handlers(
         options = SourceOptions(
             metadata=metadata, column_map=column_map or {}, fetch_urls=fetch_urls, local_files=local_files
         )
-        ingest(
-            sources,
-            engine=engine,
-            tenant=TenantId(tenant),
-            options=options,
-            jobs=jobs,
-            ingest_id=IngestId(UUID(ingest_id)),
-            stop=stop,
-        )
+        with with_ids({"ingest_id": ingest_id}):
+            done = ingest(
+                sources,
+                engine=engine,
+                tenant=TenantId(tenant),
+                options=options,
+                jobs=jobs,
+                ingest_id=IngestId(UUID(ingest_id)),
+                stop=stop,
+            )
+            log.info("ingest %s %s: %d pictures came to an end", ingest_id, done.state, done.counts.total)
 
     def run_embed(*, asset_ids: Sequence[str]) -> None:
-        embed_assets([AssetId(UUID(id_)) for id_ in asset_ids], engine=engine)
+        done = embed_assets([AssetId(UUID(id_)) for id_ in asset_ids], engine=engine)
+        log.info("embedded %d of %d pictures", done, len(asset_ids))
 
     def run_sweep() -> None:
         if not engine.settings.embedded:
@@ -84,7 +88,8 @@ def _generation_handlers(
 ) -> dict[JobName, Callable[..., None]]:
     def run_generate(*, generation_id: str) -> None:
         limit_s = None if jobs is None else GENERATE_LIMIT_S - GOODBYE_S
-        run_generation(GenerationId(UUID(generation_id)), engine=engine, stop=stop, limit_s=limit_s)
+        with with_ids({"generation_id": generation_id}):
+            run_generation(GenerationId(UUID(generation_id)), engine=engine, stop=stop, limit_s=limit_s)
 
     def run_recover() -> None:
         sweep_generations(engine=engine, jobs=jobs, stop=stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import queue
 import threading
 from collections import deque
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from indexer.sources.items import SourceItem
+from phosphene import metrics
 from phosphene.decoding import DecodedPicture, DecoderPool
 from phosphene.errors import PictureError, PictureFault
 from phosphene.types import PixelSpec
@@ -86,7 +88,8 @@ def _finished(pending: _Pending) -> ReadPicture:
 
 def _read(item: SourceItem) -> bytes:
     try:
-        return item.read()
+        with metrics.EMBED_STAGES.labels("read").time():
+            return item.read()
     except OSError as error:
         raise PictureError(PictureFault.UNREADABLE, f"can't be read: {error.strerror or error}") from error
 
@@ -104,7 +107,8 @@ class Background(Generic[T]):
     def __init__(self, source: Iterable[T], *, depth: int, stop: threading.Event) -> None:
         self._queue: queue.Queue[T | _End] = queue.Queue(depth)
         self._stop = stop
-        self._thread = threading.Thread(target=self._run, args=(source,), name="intake", daemon=True)
+        here = contextvars.copy_context()  # log lines and signs of life there belong to the job here
+        self._thread = threading.Thread(target=here.run, args=(self._run, source), name="intake", daemon=True)
         self._thread.start()
 
     def __iter__(self) -> Iterator[T]:

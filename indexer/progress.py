@@ -16,6 +16,7 @@ from rich.progress import Progress as RichBar
 from rich.text import Text
 
 from phosphene.catalog.records import IngestCounts
+from phosphene.jobs import show_life
 
 _WINDOW_S = 30.0  # the rate is that of the last half minute
 
@@ -191,3 +192,4 @@ class Tally:
             remaining = max(0, snapshot.total - snapshot.counts.total) / snapshot.rate
         self._now = replace(snapshot, remaining_s=remaining)
         self._progress.report(self._now)
+        show_life()

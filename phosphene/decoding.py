@@ -26,7 +26,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from phosphene import decoder_wire
+from phosphene import decoder_wire, metrics
 from phosphene.decoder_wire import OUT_OF_MEMORY, Frame
 from phosphene.errors import PictureError, PictureFault, Unavailable
 from phosphene.images import Limits, PictureInfo, check_bytes
@@ -147,7 +147,9 @@ class DecoderPool:
                     if child is None or not child.alive:
                         self._forget(child)
                         child = self._start()
-                    task.future.set_result(task.parse(child.ask(task, timeout_s=self._timeout_s)))
+                    with metrics.EMBED_STAGES.labels("decode").time():
+                        answer = task.parse(child.ask(task, timeout_s=self._timeout_s))
+                    task.future.set_result(answer)
                 except Exception as error:  # noqa: BLE001  # handed to the caller; the thread goes on with the next picture
                     task.future.set_exception(self._told(error))
             del task

@@ -5,6 +5,7 @@ A job is only a doorbell. What is to be done stands in the catalogue; a lost job
 
 from __future__ import annotations
 
+import contextvars
 import json
 import logging
 import queue
@@ -20,6 +21,7 @@ from celery import Celery
 from kombu import Exchange, Queue
 from kombu.exceptions import KombuError
 
+from phosphene import logs, metrics, tracing
 from phosphene.errors import InvalidInput, InvalidSettings, Overloaded, Unavailable
 
 JSON: TypeAlias = "str | int | float | bool | Sequence[JSON] | Mapping[str, JSON] | None"
@@ -31,6 +33,8 @@ CONNECT_TIMEOUT_S = 3
 ANSWER_TIMEOUT_S = 30
 DELIVERY_LIMIT = 5  # RabbitMQ: a task that kills its worker so often goes to the dead letters
 DEAD_LETTERS = "phosphene.dead"
+STUCK_S = 900.0  # a job that has shown no life for so long hangs; a batch of pictures takes seconds
+HEADER = "phosphene"  # of a task: which request and trace it belongs to
 
 log = logging.getLogger(__name__)
 
@@ -72,15 +76,46 @@ class Jobs(Protocol):
         ...
 
 
+class _Life:
+    """When a job began, and when it was last seen to go on, by time.monotonic()."""
+
+    def __init__(self, name: JobName) -> None:
+        self.name = name
+        self.seen = time.monotonic()
+
+
+_LIFE: contextvars.ContextVar[_Life | None] = contextvars.ContextVar("phosphene_life", default=None)
+
+
+def show_life() -> None:
+    """Say that the job of this thread goes on; says nothing where there is none."""
+    life = _LIFE.get()
+    if life is not None:
+        life.seen = time.monotonic()
+
+
+def carried() -> dict[str, str]:
+    """Give what goes with a job: the ids of its request and ingest, and its trace."""
+    return logs.ids() | tracing.carried()
+
+
+@contextmanager
+def going_on(name: str, headers: Mapping[str, str]) -> Iterator[None]:
+    """Do a job in the name of whoever handed it in, and measure it."""
+    with logs.with_ids(headers), tracing.going_on(headers), metrics.job(name, unavailable=Unavailable):
+        yield
+
+
 class _Lane:
     """A thread that runs jobs in the order they came, and some now and then when there are none."""
 
     def __init__(self, name: str, handlers: Handlers, *, capacity: int, every_s: Mapping[JobName, float]) -> None:
-        self.jobs: queue.Queue[tuple[JobName, dict[str, Any]]] = queue.Queue(capacity)
+        self.jobs: queue.Queue[tuple[JobName, dict[str, Any], dict[str, str]]] = queue.Queue(capacity)
         self._handlers = handlers
         self._every_s = every_s
         self._due = dict.fromkeys(every_s, 0.0)  # by time.monotonic(): at once
         self._closed = threading.Event()
+        self._life: _Life | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -91,19 +126,35 @@ class _Lane:
             except queue.Empty:
                 self._do_what_is_due()
 
-    def _do(self, name: JobName, arguments: dict[str, Any]) -> None:
-        try:
-            self._handlers[name](**arguments)
-        except Unavailable as error:
-            log.warning("job %s(%s): %s; the next sweep tries again", name, _short(arguments), error)
-        except Exception:  # whatever a job does, the next one gets its turn
-            log.exception("job %s(%s) failed; the next sweep finds what it left", name, _short(arguments))
+    def _do(self, name: JobName, arguments: dict[str, Any], headers: Mapping[str, str]) -> None:
+        self._life = _Life(name)
+        set_back = _LIFE.set(self._life)
+        with logs.with_ids({**headers, **arguments}):
+            try:
+                with going_on(name, headers):
+                    self._handlers[name](**arguments)
+            except Unavailable as error:
+                log.warning("job %s: %s; the next sweep tries again", name, error)
+            except Exception:  # whatever a job does, the next one gets its turn
+                log.exception("job %s failed; the next sweep finds what it left", name)
+        _LIFE.reset(set_back)
+        self._life = None
 
     def _do_what_is_due(self) -> None:
         for name, due in self._due.items():
             if time.monotonic() >= due and not self._closed.is_set():
-                self._do(name, {})
+                self._do(name, {}, {})
                 self._due[name] = time.monotonic() + self._every_s[name]
+
+    def trouble(self) -> str | None:
+        """Say what keeps the jobs here from being done."""
+        life = self._life
+        if not self._thread.is_alive() and not self._closed.is_set():
+            return "the thread that does these jobs has died: restart the server"
+        idle_s = 0.0 if life is None else time.monotonic() - life.seen
+        if life is not None and idle_s > STUCK_S:
+            return f"{life.name} has shown no life for {idle_s:.0f} s"
+        return None
 
     def close(self) -> None:
         self._closed.set()
@@ -132,7 +183,15 @@ class LocalJobs:
     @property
     def waiting(self) -> int:
         """How many jobs have not begun."""
-        return sum(lane.jobs.qsize() for lane in self._lanes.values())
+        return sum(self.waiting_by_thread().values())
+
+    def waiting_by_thread(self) -> dict[str, int]:
+        """How many jobs have not begun, by the name of the thread that is to do them."""
+        return {name: lane.jobs.qsize() for name, lane in self._lanes.items()}
+
+    def trouble(self) -> dict[str, str | None]:
+        """Say, for each thread, what keeps its jobs from being done: it died, or a job shows no life."""
+        return {name: lane.trouble() for name, lane in self._lanes.items()}
 
     def send(self, name: JobName, arguments: Mapping[str, JSON]) -> None:
         """Hand in a job. Raises Overloaded when as many wait as may, Unavailable after close()."""
@@ -142,8 +201,10 @@ class LocalJobs:
         if self._closed.is_set():
             raise Unavailable("this process is shutting down and takes no more jobs")
         try:
-            self._lanes[_LANE_OF.get(name, _OTHERS)].jobs.put_nowait((name, _as_sent(name, arguments)))
+            self._lanes[_LANE_OF.get(name, _OTHERS)].jobs.put_nowait((name, _as_sent(name, arguments), carried()))
+            metrics.JOBS_SENT.labels(name, "accepted").inc()
         except queue.Full as error:
+            metrics.JOBS_SENT.labels(name, "refused").inc()
             msg = f"{self._capacity} jobs are waiting already: try again later"
             raise Overloaded(msg, retry_after_s=10.0) from error
 
@@ -168,11 +229,6 @@ def _as_sent(name: JobName, arguments: Mapping[str, JSON]) -> dict[str, Any]:
     return sent
 
 
-def _short(arguments: Mapping[str, object]) -> str:
-    text = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-    return text if len(text) <= 200 else text[:199] + "…"
-
-
 class CeleryJobs:
     """Sends jobs by name to the queues of Celery workers; imports none of their code."""
 
@@ -195,8 +251,22 @@ class CeleryJobs:
     def send(self, name: JobName, arguments: Mapping[str, JSON], *, expires_s: float | None = None) -> None:
         """Send a job; the broker has it when this returns. Raises Unavailable within seconds."""
         sent = _as_sent(name, arguments)
+        try:
+            with self._translated():
+                headers = {HEADER: carried()}
+                self._app.send_task(
+                    name.value, kwargs=sent, queue=QUEUE_OF[name], expires=expires_s, headers=headers, kwargsrepr="…"
+                )
+        except Unavailable:
+            metrics.JOBS_SENT.labels(name, "refused").inc()
+            raise
+        metrics.JOBS_SENT.labels(name, "accepted").inc()
+
+    def queues_served(self, *, timeout_s: float) -> frozenset[str]:
+        """Name the queues that some worker takes tasks from, of the workers that answer in time. Raises Unavailable."""
         with self._translated():
-            self._app.send_task(name.value, kwargs=sent, queue=QUEUE_OF[name], expires=expires_s)
+            answers = self._app.control.inspect(timeout=timeout_s).active_queues() or {}
+        return frozenset(queue["name"] for queues in answers.values() for queue in queues)
 
     def close(self) -> None:
         """Close the connections."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -14,6 +17,7 @@ from phosphene.errors import InvalidSettings
 from phosphene.types import GenerateMode
 
 PREFIX = "PHOSPHENE_"
+MIN_SECRET = 16  # characters
 
 
 def _split(value: object) -> object:
@@ -25,7 +29,7 @@ def _limit(value: object) -> object:
 
 
 CommaSeparated = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
-Concepts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Limit = Annotated[int | None, BeforeValidator(_limit)]
 
 
@@ -73,9 +77,22 @@ class Settings(BaseSettings):
     generate: GenerateMode = Field(default=GenerateMode.NEVER, description="when a search that does not say has one")
     generations_per_day: Limit = Field(default=200, ge=0, description="pictures a tenant may have drawn in 24 h")
     generation_queue: int = Field(default=16, ge=1, description="a tenant's generations waiting or under way")
-    blocked_concepts: Concepts = Field(default=(), description="not to be imagined; @FILE names one with a line each")
+    blocked_concepts: Words = Field(default=(), description="not to be imagined; @FILE names one with a line each")
     blocked_score: float = Field(default=0.4, ge=0, le=1, description="refused from this score on; 1: off")
     moderation: str | None = Field(default=None, description="module:function(prompts) -> why to refuse, or None")
+
+    log_format: Literal["plain", "json"] = Field(default="plain", description="json: an object a line")
+    log_level: Literal["debug", "info", "warning", "error"] | None = Field(
+        default=None, description="unset: warning where plain text is served, info else"
+    )
+    metrics_key: SecretStr | None = Field(
+        default=None, description="what a scraper sends as Bearer; needed beyond loopback"
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="of a worker's metrics")
+    metrics_port: int | None = Field(default=None, ge=0, le=65535, description="of a worker's metrics; unset: none")
+    ready_queues: Words = Field(
+        default=("ingest", "embed", "maintenance"), description="not ready while no worker takes from one of these"
+    )
 
     @model_validator(mode="after")
     def _no_contradictions(self) -> Self:
@@ -93,15 +110,42 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         for key in self.api_keys:
             tenant, colon, secret = key.get_secret_value().partition(":")
-            if not (tenant and colon and len(secret) >= 16):
+            if not (tenant and colon and len(secret) >= MIN_SECRET):
                 msg = "PHOSPHENE_API_KEYS holds tenant:secret pairs with secrets of at least 16 characters"
                 raise ValueError(msg)
+        if self.metrics_key is not None and len(self.metrics_key.get_secret_value()) < MIN_SECRET:
+            raise ValueError("PHOSPHENE_METRICS_KEY has at least 16 characters")
+        if self.metrics_port is not None and self.metrics_key is None and not is_loopback(self.metrics_host):
+            msg = (
+                f"PHOSPHENE_METRICS_HOST={self.metrics_host} can be reached from other machines, which needs a key: "
+                "set PHOSPHENE_METRICS_KEY (16 characters or more)"
+            )
+            raise ValueError(msg)
         return self
 
     @property
     def embedded(self) -> bool:
         """Whether any store lives in the data folder, which then belongs to one process."""
         return self.database_url is None or self.qdrant_url is None
+
+    def secrets(self) -> Iterator[str]:
+        """Give every secret, those within URLs too, for those who must not write them down."""
+        yield from (key.get_secret_value().partition(":")[2] for key in self.api_keys)
+        yield from (key.get_secret_value() for key in (self.metrics_key, self.qdrant_api_key) if key is not None)
+        for url in (self.database_url, self.broker_url):
+            password = urlsplit(url.get_secret_value()).password if url is not None else None
+            if password:
+                yield from {password, unquote(password)}
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host, as one writes it in a URL, is this machine and nothing else."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def load_settings(**overrides: object) -> Settings:

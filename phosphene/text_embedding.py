@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Self
 
+from phosphene import metrics
 from phosphene.encoders import Encoder
 from phosphene.errors import Unavailable
 from phosphene.types import UnitEmbeddings
@@ -52,6 +54,7 @@ class TextEmbedder:
         self._unfinished: dict[str, _Request] = {}
         self._waiting: deque[_Request] = deque()
         self._busy = False
+        self._began: float | None = None  # when the batch under way began, by time.monotonic()
         self._closed = False
 
     def embed(self, text: str) -> UnitEmbeddings:
@@ -60,11 +63,13 @@ class TextEmbedder:
             remembered = self._remembered.get(text)
             if remembered is not None:
                 self._remembered.move_to_end(text)
+                metrics.TEXT_EMBEDDINGS.labels("hit").inc()
                 return remembered
             if self._closed:
                 raise Unavailable("the text embedder is closed")
             request = self._unfinished.get(text)
             first = request is None
+            metrics.TEXT_EMBEDDINGS.labels("miss" if first else "shared").inc()
             if request is None:
                 request = self._unfinished[text] = _Request(text)
                 if self._busy:
@@ -84,6 +89,12 @@ class TextEmbedder:
             self._run_batch_of(request)
         return request.outcome()
 
+    @property
+    def busy_s(self) -> float:
+        """How long the model has been at the batch under way; 0 where it rests."""
+        began = self._began
+        return 0.0 if began is None else time.monotonic() - began
+
     def close(self) -> None:
         """Take no more texts, forget the known ones; those in work are finished by their callers."""
         with self._lock:
@@ -102,9 +113,11 @@ class TextEmbedder:
             batch = [request]
             while self._waiting and len(batch) < self._max_batch:
                 batch.append(self._waiting.popleft())
+        self._began = time.monotonic()
         try:
             self._embed_all(batch)
         finally:
+            self._began = None
             self._finish_rest(batch)
             self._hand_over()
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -20,7 +19,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 from phosphene.errors import Forbidden
-from phosphene.settings import Settings
+from phosphene.settings import Settings, is_loopback
 from phosphene.types import DEFAULT_TENANT, TenantId
 
 LOCAL_TOKEN_HEADER = "X-Phosphene-Local-Token"  # noqa: S105  a header's name, not a secret
@@ -42,6 +41,8 @@ class Doorkeeper:
         pairs = (key.get_secret_value().partition(":") for key in settings.api_keys)
         self._tenants = [(secret.encode(), TenantId(tenant)) for tenant, _, secret in pairs]
         self._local_token = local_token.encode() if local_token else None
+        key = settings.metrics_key
+        self._metrics_key = key.get_secret_value().encode() if key is not None else None
 
     @property
     def loopback(self) -> bool:
@@ -65,6 +66,22 @@ class Doorkeeper:
         if foreign or site not in (None, "same-origin", "none"):
             raise Forbidden("a page of another origin can't change anything here")
 
+    def check_scraper(self, headers: Headers) -> None:
+        """Refuse those who may not read metrics, which tell of all tenants. Raises HTTPException 401, Forbidden.
+
+        With PHOSPHENE_METRICS_KEY whoever sends it may; without it, only this machine, where there are no API keys.
+        """
+        token, given = headers.get(LOCAL_TOKEN_HEADER), _key_in(headers)
+        if token is not None and self._local_token is not None and _same(token, self._local_token):
+            return
+        if self._metrics_key is None:
+            if not self.loopback:
+                raise Forbidden("metrics tell of all tenants: set PHOSPHENE_METRICS_KEY, and let the scraper send it")
+        elif given is None or not _same(given, self._metrics_key):
+            what = "need PHOSPHENE_METRICS_KEY" if given is None else "were asked for with another key"
+            message = f"metrics {what}: send Authorization: Bearer KEY"
+            raise HTTPException(401, message, headers={"WWW-Authenticate": 'Bearer realm="phosphene metrics"'})
+
     def identify(self, headers: Headers) -> Principal:
         """Name the caller. Raises HTTPException 401."""
         token = headers.get(LOCAL_TOKEN_HEADER)
@@ -83,16 +100,6 @@ class Doorkeeper:
             message = f"this request {what}: send Authorization: Bearer KEY or X-API-Key: KEY"
             raise HTTPException(401, message, headers={"WWW-Authenticate": 'Bearer realm="phosphene"'})
         return Principal(tenants[0], local)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host, as one writes it in a URL, is this machine and nothing else."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def principal_of(request: Request) -> Principal:

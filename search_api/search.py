@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from phosphene import metrics, tracing
 from phosphene.assemble import Engine
 from phosphene.catalog.records import Asset
 from phosphene.errors import InvalidCursor, InvalidQuery, Overloaded
@@ -147,6 +148,8 @@ def run_search(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> Searc
     )
     following = cursors.after(listed.points, query=question, before=before) if listed.more else None
     watch.lap("catalogue")
+    watch.tell()
+    metrics.SEARCHES.labels(_kind(query), "yes" if match.matched else "no").inc()
     return SearchAnswer(
         hits=hits,
         match=match,
@@ -274,12 +277,21 @@ class _Stopwatch:
 
     def lap(self, part: str) -> None:
         now = perf_counter()
+        tracing.past_span(f"search.{part}", now - self._last)
         self._spent[part] += now - self._last
         self._last = now
+
+    def tell(self) -> None:
+        for part, seconds in self._spent.items():
+            metrics.SEARCH_STAGES.labels(part).observe(seconds)
 
     def timing(self) -> Timing:
         spent = {part: round(1000 * seconds, 3) for part, seconds in self._spent.items()}
         return Timing(**spent, total=round(1000 * (perf_counter() - self._start), 3))
+
+
+def _kind(query: SearchQuery) -> str:
+    return next(kind for kind in ("text", "image", "asset_id", "vector") if getattr(query, kind) is not None)
 
 
 def _modality(query: SearchQuery) -> Modality | None:

@@ -13,8 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from phosphene.errors import InvalidSettings, Unavailable
-from phosphene.settings import Settings
-from search_api.auth import is_loopback
+from phosphene.settings import Settings, is_loopback
 
 _SHUTDOWN_S = 5  # for requests that are being answered; event streams end at once
 _BACKLOG = 2048
@@ -41,6 +40,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 lifespan="on",
+                log_config=None,  # phosphene.logs writes all lines, search_api.observing those of requests
                 log_level="warning",
                 access_log=False,
                 server_header=False,

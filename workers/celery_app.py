@@ -17,12 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from celery import Celery
+from celery.signals import setup_logging
 from kombu import Exchange, Queue
 
+from phosphene import logs
 from phosphene.assemble import open_engine
 from phosphene.errors import InvalidSettings, ModelError, Unavailable
 from phosphene.jobs import DEAD_LETTERS, QUEUE_OF, QUEUES, CeleryJobs, JobName, make_app
 from phosphene.settings import Settings
+from workers.scraped import scraped
 
 LOAD_MODEL_S = 600  # Celery gives a child 4 s by itself
 SWEEP_EVERY_S = 60.0
@@ -48,6 +51,16 @@ def worker_app(settings: Settings) -> Celery:
     return app
 
 
+@setup_logging.connect
+def _leave_logging_alone(**_: object) -> None:
+    """Celery sets up no logging where somebody listens here: `log_to_stderr` does."""
+
+
+def log_to_stderr(settings: Settings) -> None:
+    """Write log lines as the settings say."""
+    logs.configure(settings.log_format, level=settings.log_level or "info", secrets=list(settings.secrets()))
+
+
 def broker_of(settings: Settings) -> str:
     """Name the broker. Raises InvalidSettings where none is set."""
     if settings.broker_url is None:
@@ -67,6 +80,7 @@ def run_worker(
 
     Raises before the first task, in one line: InvalidSettings, Unavailable (broker, catalogue), ModelError.
     """
+    log_to_stderr(settings)
     broker = broker_of(settings)
     unknown = sorted(set(queues) - set(QUEUES))
     if unknown or not queues:
@@ -81,12 +95,12 @@ def run_worker(
         _declare_dead_letters(app)
     rung = {JobName.SWEEP: sweep_every_s, JobName.RECOVER: min(sweep_every_s, RECOVER_EVERY_S)}
     rung = {name: every_s for name, every_s in rung.items() if QUEUE_OF[name] in queues}
-    with _trouble_from_children() as trouble, _doorbell(jobs, rung):
+    with scraped(settings), _trouble_from_children() as trouble, _doorbell(jobs, rung):
         worker = app.Worker(
             hostname=f"phosphene-{os.getpid()}@{socket.gethostname()}",
             queues=list(queues),
             concurrency=concurrency,
-            loglevel="INFO",
+            loglevel=(settings.log_level or "info").upper(),
             quiet=True,
             without_gossip=True,
             without_mingle=True,

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from celery import Task, current_app, shared_task
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import task_prerun, worker_process_init, worker_process_shutdown
 
 from indexer.jobs import handlers
+from phosphene import logs, tracing
 from phosphene.assemble import Engine, open_engine
 from phosphene.errors import PhospheneError, Unavailable
-from phosphene.jobs import GENERATE_LIMIT_S, TIME_LIMIT_S, CeleryJobs, JobName
-from workers.celery_app import TROUBLE, broker_of
+from phosphene.jobs import GENERATE_LIMIT_S, HEADER, TIME_LIMIT_S, CeleryJobs, JobName, going_on
+from workers.celery_app import TROUBLE, broker_of, log_to_stderr
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +63,10 @@ class _Child:
 _child = _Child()
 
 
-_TALKATIVE = ("httpx", "httpx2", "alembic", "aiobotocore", "botocore")  # a line for each request to a store
-
-
 @worker_process_init.connect
 def _start(**_: object) -> None:
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    log_to_stderr(current_app.conf["phosphene_settings"])
+    tracing.start("phosphene-worker")
     try:
         _child.open()
     except Unavailable as error:
@@ -89,6 +87,24 @@ def _end_worker(error: PhospheneError) -> None:
 @worker_process_shutdown.connect
 def _stop(**_: object) -> None:
     _child.close()
+    tracing.stop()
+
+
+def _headers(task: Task[..., None]) -> Mapping[str, str]:
+    """Give what its sender has sent along."""
+    found = (task.request.headers or {}).get(HEADER)
+    return found if isinstance(found, dict) else {}
+
+
+@task_prerun.connect
+def _name(task_id: str, task: Task[..., None], **_: object) -> None:
+    """Let the lines of this child say what it is at, until its next task: Celery's own among them."""
+    logs.set_ids({**_headers(task), "task_id": task_id})
+
+
+def _do(task: Task[..., None], name: JobName, arguments: Mapping[str, Any]) -> None:
+    with going_on(name, _headers(task)):
+        _child.open()[name](**arguments)
 
 
 _OPTIONS: dict[str, Any] = {
@@ -111,9 +127,9 @@ _OPTIONS: dict[str, Any] = {
     time_limit=TIME_LIMIT_S,
     **_OPTIONS,
 )
-def embed(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
+def embed(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
     """Embed a chunk of pictures. Redelivered when the worker dies; retried when only its child does."""
-    _child.open()[JobName.EMBED](**arguments)
+    _do(task, JobName.EMBED, arguments)
 
 
 @shared_task(
@@ -123,9 +139,9 @@ def embed(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  wh
     time_limit=GENERATE_LIMIT_S,
     **_OPTIONS,
 )
-def generate(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
+def generate(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
     """Draw a generation. What is delivered again while its lease lasts is left to the next recovery."""
-    _child.open()[JobName.GENERATE](**arguments)
+    _do(task, JobName.GENERATE, arguments)
 
 
 # Those below are acknowledged at once: they may run long, longer than brokers wait for an acknowledgement before they
@@ -137,25 +153,25 @@ def generate(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401 
 def ingest(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
     """Read sources and register their pictures. Once it has begun, a failure is told by the ingest's own state."""
     try:
-        handle = _child.open()[JobName.INGEST]
+        _child.open()
     except Unavailable as error:
         raise task.retry(exc=error) from error
-    handle(**arguments)
+    _do(task, JobName.INGEST, arguments)
 
 
 @shared_task(name=JobName.CALIBRATE.value, **_OPTIONS)
-def calibrate(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
+def calibrate(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
     """Learn to tell matches in a tenant's catalogue, unless that was learned already."""
-    _child.open()[JobName.CALIBRATE](**arguments)
+    _do(task, JobName.CALIBRATE, arguments)
 
 
 @shared_task(name=JobName.SWEEP.value, **_OPTIONS)
-def sweep(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
+def sweep(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
     """Embed what waits and nobody is at."""
-    _child.open()[JobName.SWEEP](**arguments)
+    _do(task, JobName.SWEEP, arguments)
 
 
 @shared_task(name=JobName.RECOVER.value, **_OPTIONS)
-def recover(_task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
+def recover(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
     """Have generations drawn that nobody is at."""
-    _child.open()[JobName.RECOVER](**arguments)
+    _do(task, JobName.RECOVER, arguments)

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4, uuid5
 
 from sqlalchemy import Connection, Row, select, update
 
+from phosphene import metrics
 from phosphene.catalog.database import in_chunks, insert_into, now
 from phosphene.catalog.models import IngestRow, QuarantineRow, TenantRow
 from phosphene.catalog.records import Ingest, IngestCounts, IngestState, Quarantined, storable
@@ -158,6 +159,8 @@ def quarantine(
         for place, entry in by_place.items()
     ]
     connection.execute(insert_into(connection, QuarantineRow), rows)
+    for entry in entries:
+        metrics.QUARANTINED.labels(entry.fault.value).inc()
     add_counts(connection, ingest, IngestCounts(quarantined=len(entries)))
 
 

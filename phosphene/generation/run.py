@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
+from phosphene import metrics
 from phosphene.assemble import Engine
 from phosphene.blobs import GENERATION_INPUTS, generation_key
 from phosphene.catalog.records import Generation, GenerationPicture, GenerationState, StepsDone
@@ -28,7 +29,7 @@ from phosphene.generation.provenance import Provenance, encode, xmp_of
 from phosphene.generation.request import clear_away, clear_inputs_away
 from phosphene.generation.sources import parts_of
 from phosphene.images import small_webp
-from phosphene.jobs import JobName, Jobs
+from phosphene.jobs import JobName, Jobs, show_life
 from phosphene.types import GenerationId, Pixels, Sha256, sha256_of
 from phosphene.unclip.base import Generator, Progress, Watch
 from phosphene.unclip.imagine import Imagined, Request, imagine
@@ -146,6 +147,7 @@ class _Run:
     def _watch(self, heart: _Heart) -> Watch:
         def tell(progress: Progress) -> None:
             heart.hear(progress)
+            show_life()
             if self.on_step is not None:
                 self.on_step(progress)
 
@@ -190,6 +192,7 @@ class _Run:
         if not finished:
             self.end(None, GenerationState.CANCELLED)
             return
+        metrics.GENERATIONS_ENDED.labels(GenerationState.FINISHED.value).inc()
         seconds = time.monotonic() - self.began
         log.info("generation %s: %d pictures in %.1f s", id_, len(drawn.pictures), seconds)
         self._clear_away()
@@ -223,6 +226,7 @@ class _Run:
     def end(self, error: str | None, state: GenerationState = GenerationState.FAILED) -> None:
         """End without pictures, where it is ours to end, and leave nothing behind."""
         if self.engine.catalog.fail_generation(self.leased.id, owner=self.owner, error=error, state=state):
+            metrics.GENERATIONS_ENDED.labels(state.value).inc()
             log.info("generation %s %s", self.leased.id, state)
         self._clear_away()
 

@@ -26,6 +26,7 @@ import numpy as np
 from phosphene.catalog.catalog import Catalog
 from phosphene.errors import Cancelled
 from phosphene.filters import Equals, Filter, tenant_filter
+from phosphene.jobs import show_life
 from phosphene.nomatch.background import Background, sample_background
 from phosphene.nomatch.calibration import Trials
 from phosphene.nomatch.decision import gather
@@ -257,6 +258,7 @@ class Examination:
                 yield question, *self._deep_enough(question, points)
 
     def _go_on(self) -> None:
+        show_life()
         if self._stop.is_set():
             raise Cancelled("asking the catalogue was stopped before it was done")
 

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from phosphene.errors import Cancelled, DamagedData, InvalidInput
+from phosphene.jobs import show_life
 from phosphene.nomatch.curves import (
     Interval,
     ReliabilityBin,
@@ -184,5 +185,6 @@ def ablation(trials: Trials, *, stop: threading.Event | None = None) -> dict[str
 
 def _go_on(stop: threading.Event | None) -> None:
     """Raise Cancelled once `stop` is set: what follows takes about a second."""
+    show_life()
     if stop is not None and stop.is_set():
         raise Cancelled("fitting was stopped before it was done")
