@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=200)
     arguments = parser.parse_args()
     space = Space("benchmark", arguments.d, Sha256("0" * 64), PixelSpec(224))
-    stored, queries = _clustered(space, arguments.n, seed=1), _clustered(space, arguments.queries, seed=2)
+    stored, queries = clustered(space, arguments.n, seed=1), clustered(space, arguments.queries, seed=2)
     shares = np.random.default_rng(3).integers(0, 100, arguments.n)
     with tempfile.TemporaryDirectory(prefix="phosphene-benchmark-") as folder:
         recall = _measure(Path(folder) / "index", stored, queries.rows, shares, profile=arguments.profile)
@@ -96,7 +96,8 @@ def _measure(folder: Path, stored: UnitEmbeddings, queries: Float32, shares: np.
     return min(recalls.values())
 
 
-def _clustered(space: Space, count: int, *, seed: int) -> UnitEmbeddings:
+def clustered(space: Space, count: int, *, seed: int) -> UnitEmbeddings:
+    """Make unit vectors in clusters of about CLUSTER; other seeds draw from the same clusters."""
     centres = np.random.default_rng(0).normal(size=(max(1, count // CLUSTER), space.dimension)).astype(np.float32)
     random = np.random.default_rng(seed)
     rows = centres[random.integers(0, len(centres), count)]

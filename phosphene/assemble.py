@@ -34,6 +34,7 @@ from phosphene.types import SYSTEM_FIELDS, Field, Sha256, Space, TenantId, sha25
 from phosphene.unclip.base import ClipSpace, Generator
 from phosphene.unclip.loading import load_generator
 from phosphene.vectors.base import VectorIndex
+from phosphene.vectors.profiles import PROFILES
 
 LOCAL_JOBS_CAPACITY = 64
 LOCAL_RECOVER_EVERY_S = 20.0
@@ -328,8 +329,13 @@ def _open_index(settings: Settings, space: Space) -> VectorIndex:
         return EdgeIndex.open(_index_folder(settings, space), space, profile=settings.index_profile)
     from phosphene.vectors.server import ServerIndex
 
-    api_key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
-    return ServerIndex.open(settings.qdrant_url, space, api_key=api_key, grpc_port=settings.qdrant_grpc_port)
+    return ServerIndex.open(
+        settings.qdrant_url,
+        space,
+        api_key=settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None,
+        grpc_port=settings.qdrant_grpc_port,
+        profile=PROFILES[settings.qdrant_profile].with_replicas(settings.qdrant_replicas),
+    )
 
 
 def _index_folder(settings: Settings, space: Space) -> Path:

@@ -57,6 +57,10 @@ class Settings(BaseSettings):
     index_profile: Literal["flat", "graph"] = Field(
         default="flat", description="embedded index: flat up to about 300,000 vectors"
     )
+    qdrant_profile: Literal["1m", "100m", "5b"] = Field(
+        default="1m", description="how collections on a server are laid out: docs/scaling.md"
+    )
+    qdrant_replicas: int | None = Field(default=None, ge=1, description="copies of a shard; unset: as the profile has")
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)

@@ -1,7 +1,6 @@
-"""The index on a Qdrant server or cluster. The only file that imports qdrant_client (1.20).
+"""The index on a Qdrant server or cluster. With server_collection.py the only file that imports qdrant_client (1.20).
 
-One collection a space, named after it. Writes wait until the server has them on its disk. What a server of 1.18 can
-do (TurboQuant) and one of 1.19 (where to keep the codes) is asked by its version; older ones keep int8 codes.
+One collection a space, named after it, laid out as a profile says. Writes wait until the server has them on its disk.
 """
 
 from __future__ import annotations
@@ -31,8 +30,8 @@ from phosphene.errors import (
     SpaceMismatch,
     Unavailable,
 )
-from phosphene.filters import Filter
-from phosphene.types import Field, FieldKind, Float32, PointId, Space, UnitEmbeddings
+from phosphene.filters import Equals, Filter
+from phosphene.types import Field, Float32, PointId, Space, UnitEmbeddings
 from phosphene.vectors import conditions as normal
 from phosphene.vectors.base import Payload, ScoredPoint, StoredPoint, VectorQuery
 from phosphene.vectors.checks import (
@@ -43,47 +42,53 @@ from phosphene.vectors.checks import (
     checked_payload,
     checked_points,
 )
+from phosphene.vectors.profiles import PROFILES, Profile
+from phosphene.vectors.server_collection import (
+    Version,
+    collection_of,
+    field_schema,
+    search_params,
+    tenant_schema,
+)
 from phosphene.vectors.ties import nearest, parts, ranked
 
 _REQUEST_BYTES = 16 * 2**20  # a server refuses 32 MB
 _BYTES_A_NUMBER = 22  # a float32 written out in JSON
 _POINTS_A_CALL = 1000
 _QUERIES_A_CALL = 64
-_OVERSAMPLING = 3.0
-_EF = 128
 
 _log = logging.getLogger(__name__)
-
-_SCHEMAS = {
-    FieldKind.KEYWORD: models.PayloadSchemaType.KEYWORD,
-    FieldKind.INTEGER: models.PayloadSchemaType.INTEGER,
-    FieldKind.FLOAT: models.PayloadSchemaType.FLOAT,
-    FieldKind.BOOL: models.PayloadSchemaType.INTEGER,  # stored as 0 and 1, as in the embedded engine
-    FieldKind.DATETIME: models.PayloadSchemaType.DATETIME,
-}
 
 
 class ServerIndex:
     """A VectorIndex in a collection of a server; thread-safe. Open it after any fork."""
 
-    def __init__(self, client: QdrantClient, space: Space, url: str) -> None:
+    def __init__(self, client: QdrantClient, space: Space, url: str, *, profile: Profile, version: Version) -> None:
         self._client, self._space, self._url = client, space, url
+        self._profile, self._version = profile, version
         self._name = str(space.id)
 
     @classmethod
     def open(
-        cls, url: str, space: Space, *, api_key: str | None = None, grpc_port: int | None = None, timeout_s: int = 30
+        cls,
+        url: str,
+        space: Space,
+        *,
+        api_key: str | None = None,
+        grpc_port: int | None = None,
+        timeout_s: int = 30,
+        profile: Profile = PROFILES["1m"],
     ) -> Self:
-        """Connect, and make the collection of the space with its payload indexes if it isn't there.
+        """Connect, and make the collection of the space with its payload indexes, as `profile` says, if it isn't there.
 
         With `grpc_port` points travel over gRPC. Raises InvalidSettings, Unavailable, Forbidden, SpaceMismatch.
         """
         shown = _shown(url)
         client = _connect(url, shown, api_key=api_key, grpc_port=grpc_port, timeout_s=timeout_s)
-        index = cls(client, space, shown)
         try:
             with _Translated(shown):
-                index._make_collection(_version(client.info().version))
+                index = cls(client, space, shown, profile=profile, version=_version(client.info().version))
+                index._make_collection()
         except BaseException:
             client.close()
             raise
@@ -99,12 +104,12 @@ class ServerIndex:
         with _Translated(self._url):
             known = self._client.get_collection(self._name).payload_schema
             for field in fields:
-                schema = _SCHEMAS.get(field.kind)
-                if schema is None or (field.name in known and known[field.name].data_type == schema):
+                wanted = field_schema(field.kind, self._profile, self._version)
+                if wanted is None or (field.name in known and known[field.name].data_type == wanted[0]):
                     continue
                 if field.name in known:
                     self._client.delete_payload_index(self._name, field.name, wait=True)
-                self._client.create_payload_index(self._name, field.name, schema, wait=True)
+                self._client.create_payload_index(self._name, field.name, wanted[1] or wanted[0], wait=True)
 
     def upsert(self, ids: Sequence[PointId], embeddings: UnitEmbeddings, payloads: Sequence[Payload]) -> None:
         """Write points, replacing those of the same id."""
@@ -142,10 +147,20 @@ class ServerIndex:
         return nearest(queries, self._ask, at_once=_QUERIES_A_CALL)
 
     def _ask(self, asked: Sequence[tuple[VectorQuery, int]]) -> list[list[ScoredPoint]]:
-        requests = [_request(query, limit) for query, limit in asked]
+        requests = [self._request(query, limit) for query, limit in asked]
         with _Translated(self._url):
             answers = self._client.query_batch_points(self._name, requests)
         return [ranked([_scored(point) for point in answer.points]) for answer in answers]
+
+    def _request(self, query: VectorQuery, limit: int) -> models.QueryRequest:
+        filtered = not (query.filter is None or (isinstance(query.filter, Equals) and query.filter.field == TENANT))
+        return models.QueryRequest(
+            query=query.vector.tolist(),
+            filter=_filter(query.filter),
+            limit=limit,
+            with_payload=True,
+            params=search_params(self._profile, self._version, exact=query.exact, filtered=filtered),
+        )
 
     def vectors(self, ids: Sequence[PointId]) -> dict[PointId, Float32]:
         """Return the unit vectors, each (d,) float32, of those ids that exist."""
@@ -185,16 +200,11 @@ class ServerIndex:
         """Let go of the connections."""
         self._client.close()
 
-    def _make_collection(self, version: tuple[int, int]) -> None:
+    def _make_collection(self) -> None:
         if not self._client.collection_exists(self._name):
             try:
                 self._client.create_collection(
-                    self._name,
-                    # The codes stay in memory, the float32 originals are read from the disk for the best 3 x limit.
-                    vectors_config=models.VectorParams(
-                        size=self._space.dimension, distance=models.Distance.COSINE, on_disk=True
-                    ),
-                    quantization_config=_quantization(version),
+                    self._name, **collection_of(self._profile, self._space.dimension, self._version)
                 )
             except (UnexpectedResponse, grpc.RpcError) as error:
                 if not _already_there(error):  # another process was quicker
@@ -206,9 +216,18 @@ class ServerIndex:
                 f"collection {self._name} on {self._url} holds vectors of {size} numbers, {self._space.model!r} has "
                 f"{self._space.dimension}: another program made it; rename or delete it"
             )
+        shards = info.config.params.shard_number or 1
+        if shards != self._profile.shards:
+            _log.warning(
+                "collection %s on %s was made with %d shards and keeps them; the profile %s has %d",
+                self._name,
+                self._url,
+                shards,
+                self._profile.name,
+                self._profile.shards,
+            )
         if TENANT not in info.payload_schema:
-            tenant = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
-            self._client.create_payload_index(self._name, TENANT, tenant, wait=True)
+            self._client.create_payload_index(self._name, TENANT, tenant_schema(self._version), wait=True)
         self.declare(RESERVED_FIELDS)
 
 
@@ -235,17 +254,9 @@ def _shown(url: str) -> str:
     return f"{split.scheme}://{split.hostname}" + (f":{split.port}" if split.port else "") + split.path.rstrip("/")
 
 
-def _version(text: str) -> tuple[int, int]:
+def _version(text: str) -> Version:
     major, minor = text.split(".")[:2]
     return int(major), int(minor)
-
-
-def _quantization(version: tuple[int, int]) -> models.QuantizationConfig:
-    placed: dict[str, Any] = {"memory": models.Memory.PINNED} if version >= (1, 19) else {"always_ram": True}
-    if version >= (1, 18):
-        bits = models.TurboQuantBitSize.BITS4
-        return models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(bits=bits, **placed))
-    return models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, **placed))
 
 
 class _Translated:
@@ -344,18 +355,6 @@ def _texts(ids: Sequence[PointId]) -> list[str]:
 
 def _scored(point: models.ScoredPoint) -> ScoredPoint:
     return ScoredPoint(_uuid(point.id), max(-1.0, min(1.0, point.score)), point.payload or {})
-
-
-def _request(query: VectorQuery, limit: int) -> models.QueryRequest:
-    quantization = (
-        models.QuantizationSearchParams(ignore=True)
-        if query.exact
-        else models.QuantizationSearchParams(rescore=True, oversampling=_OVERSAMPLING)
-    )
-    params = models.SearchParams(hnsw_ef=None if query.exact else _EF, exact=query.exact, quantization=quantization)
-    return models.QueryRequest(
-        query=query.vector.tolist(), filter=_filter(query.filter), limit=limit, with_payload=True, params=params
-    )
 
 
 def _filter(source: Filter | None) -> models.Filter | None:

@@ -49,6 +49,7 @@ class StandIn:
         self.calls: list[str] = []  # what was asked for, in order
         self.largest_request = 0  # bytes
         self.search_params: list[models.SearchParams | None] = []  # of each query, which the local engine ignores
+        self.created: dict[str, models.CreateCollection] = {}  # as it was asked for
         self._engine = QdrantClient(":memory:")
         self._lock = threading.RLock()
         self._quantization: dict[str, models.QuantizationConfig | None] = {}
@@ -86,15 +87,20 @@ class StandIn:
         known = tuple(int(part) for part in self.version.split(".")[:2])
         if "turbo" in quantization and known < (1, 18):
             raise Refused(400, "data did not match any variant of untagged enum QuantizationConfig")
-        if known < (1, 19) and any("memory" in part for part in quantization.values()):
+        placed = [said.get("vectors", {}), said.get("hnsw_config", {}), *quantization.values()]
+        if known < (1, 19) and any("memory" in part for part in placed):
             raise Refused(400, "unknown field `memory`")
+        if known < (1, 18) and body.strict_mode_config is not None:
+            raise Refused(400, "the stand-in holds strict mode to be of servers that know all of its limits")
         self._engine.create_collection(name, vectors_config=body.vectors)
+        self.created[name] = body
         self._quantization[name], self._indexes[name] = body.quantization_config, {}
         return True
 
     def info(self, name: str) -> models.CollectionInfo:
         info: models.CollectionInfo = self._engine.get_collection(name)
         info.config.quantization_config = self._quantization[name]
+        info.config.params.shard_number = self.created[name].shard_number or 1
         info.payload_schema = dict(self._indexes[name])
         return info
 
@@ -106,6 +112,9 @@ class StandIn:
         self._engine.get_collection(name)
         plain = isinstance(schema, models.PayloadSchemaType | str)
         kind = models.PayloadSchemaType(schema if plain else schema.type)
+        known = tuple(int(part) for part in self.version.split(".")[:2])
+        if known < (1, 19) and not plain and schema.memory is not None:
+            raise Refused(400, "unknown field `memory`")
         params = None if plain else schema
         self._indexes[name][field] = models.PayloadIndexInfo(data_type=kind, params=params, points=0)
         return _completed()
@@ -147,6 +156,7 @@ class StandIn:
 
     def query(self, name: str, body: models.QueryRequest) -> models.QueryResponse:
         self.search_params.append(body.params)
+        self._hold_to_limits(name, body)
         return self._engine.query_points(
             name,
             query=body.query,
@@ -154,6 +164,30 @@ class StandIn:
             limit=_given(body.limit, 10),
             with_payload=_given(body.with_payload, False),
         )
+
+    def _hold_to_limits(self, name: str, body: models.QueryRequest) -> None:
+        """Refuse what strict mode would: too much, and filters on fields without an index."""
+        strict = self.created[name].strict_mode_config
+        if strict is None or not strict.enabled:
+            return
+        ef = body.params.hnsw_ef if body.params else None
+        if strict.search_max_hnsw_ef is not None and (ef or 0) > strict.search_max_hnsw_ef:
+            raise Refused(400, f"Forbidden: hnsw_ef limit exceeded {ef} > {strict.search_max_hnsw_ef}")
+        if strict.max_query_limit is not None and (body.limit or 10) > strict.max_query_limit:
+            raise Refused(400, f"Forbidden: limit exceeded {body.limit} > {strict.max_query_limit}")
+        unindexed = _fields_of(body.filter) - self._indexes[name].keys()
+        if strict.unindexed_filtering_retrieve is False and unindexed:
+            raise Refused(400, f"Bad request: Index required but not found for {sorted(unindexed)}")
+
+
+def _fields_of(condition: Any) -> set[str]:  # noqa: ANN401  any condition
+    """Name the fields of a filter that a server would want an index for: `is_empty` counts."""
+    if isinstance(condition, models.Filter):
+        parts = [*(condition.must or []), *(condition.should or []), *(condition.must_not or [])]
+        return set().union(*(_fields_of(part) for part in parts))
+    if isinstance(condition, models.FieldCondition):
+        return {condition.key}
+    return {condition.is_empty.key} if isinstance(condition, models.IsEmptyCondition) else set()
 
 
 def _completed() -> models.UpdateResult:

@@ -78,6 +78,13 @@ class _Collections(CollectionsServicer):
         body = models.CreateCollection(
             vectors=GrpcToRest.convert_vectors_config(request.vectors_config),
             quantization_config=_optional(request, "quantization_config", GrpcToRest.convert_quantization_config),
+            shard_number=_optional(request, "shard_number", int),
+            replication_factor=_optional(request, "replication_factor", int),
+            write_consistency_factor=_optional(request, "write_consistency_factor", int),
+            on_disk_payload=_optional(request, "on_disk_payload", bool),
+            hnsw_config=_optional(request, "hnsw_config", GrpcToRest.convert_hnsw_config_diff),
+            optimizers_config=_optional(request, "optimizers_config", GrpcToRest.convert_optimizers_config_diff),
+            strict_mode_config=_optional(request, "strict_mode_config", GrpcToRest.convert_strict_mode_config),
         )
         return wire.CollectionOperationResponse(result=self.stand_in.create(request.collection_name, body))
 

@@ -15,6 +15,7 @@ from phosphene.filters import And, AnyOf, Equals, Exists, Filter, Not, Or, Range
 from phosphene.types import PointId
 from phosphene.vectors.base import VectorIndex
 from phosphene.vectors.edge import EdgeIndex
+from phosphene.vectors.profiles import PROFILES
 from phosphene.vectors.server import ServerIndex
 from tests.vectors.made import FIELDS, SPACE, ask, embeddings, matches, numbered, payloads
 
@@ -60,7 +61,7 @@ filters: st.SearchStrategy[Filter] = st.recursive(
 def indexes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, VectorIndex]]:
     """The same points in a growing segment, with and without payload indexes, an optimised one, the local engine."""
     folder: Path = tmp_path_factory.mktemp("filters")
-    local = ServerIndex(QdrantClient(":memory:"), SPACE, "memory")
+    local = ServerIndex(QdrantClient(":memory:"), SPACE, "memory", profile=PROFILES["1m"], version=(1, 20))
     local._client.create_collection(
         str(SPACE.id), vectors_config=models.VectorParams(size=SPACE.dimension, distance=models.Distance.COSINE)
     )
