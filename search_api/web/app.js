@@ -273,12 +273,14 @@ function closeDetails() {
   }
 }
 
-// Done once focus and scrolling are back where they were, so that both can go elsewhere.
+// Done once focus and scrolling are back where they were, so that both can go elsewhere. A busy browser scrolls back
+// as late as in the frame after the one that popstate came in.
 async function leaveDetails() {
   details.close();
   const back = history.state?.followed && new Promise((resolve) => addEventListener("popstate", resolve, { once: true }));
   closeDetails();
   await back;
+  for (const _ of ["this frame", "the next"]) await new Promise(requestAnimationFrame);
 }
 
 details.connect({
