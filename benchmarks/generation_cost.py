@@ -1,11 +1,11 @@
 """What a generation costs beyond the denoising loops that can't be left out, and how much memory it takes.
 
-In turns, with a new seed each time: once the bare loops (the same three networks, batches, steps and guidance, each
-step a call of the network and of its schedule, nothing else), once `imagine` (which embeds the caption, draws noise for
-each picture, chooses the best candidate and looks after cancellation), and once a whole generation as it is asked for
-over HTTP (guard rails, row, lease, progress with previews, PNG with provenance, blobs). Prints medians in seconds and
-the ratios, which can be compared between machines; and the process's memory before the generator was loaded, after, and
-at its peak.
+In turns, with a new seed each time: once the bare loops (the same three networks, batches, drafts, steps and guidance,
+each step a call of the network and of its schedule, nothing else), once `imagine` (which embeds the caption, draws
+noise for each picture, chooses the best candidate and draft and looks after cancellation), and once a whole generation
+as it is asked for over HTTP (guard rails, row, lease, progress with previews, PNG with provenance, blobs). Prints
+medians in seconds and the ratios, which can be compared between machines; and the process's memory before the generator
+was loaded, after, and at its peak.
 
     python -m benchmarks.generation_cost [--generator starter] [--rounds 10] [--images 1]
 """
@@ -73,16 +73,17 @@ class BareLoops:
             sampling.prior_steps,
         )
         k, px = networks.decoder_fold, networks.decoder_px
-        pictures = torch.cat([torch.zeros_like(text[:n]), text[:n]])
+        drafts = torch.nn.functional.normalize(torch.randn(n * sampling.drafts, networks.dimension), dim=1)
+        pictures = torch.cat([torch.zeros_like(drafts), drafts])
         small = _walk(
             lambda noisy, t: guide(
                 layout.predict_picture(networks, noisy.repeat(2, 1, 1, 1), t, pictures), sampling.decoder_guidance
             ),
-            torch.randn(n, 3 * k * k, px // k, px // k),
+            torch.randn(len(drafts), 3 * k * k, px // k, px // k),
             decoder,
             sampling.decoder_steps,
         )
-        enlarged = layout.enlarge(layout.unfold(small, k).clamp(-1, 1), networks.super_resolution_px)
+        enlarged = layout.enlarge(layout.unfold(small[:n], k).clamp(-1, 1), networks.super_resolution_px)
         low = layout.fold(enlarged, networks.super_resolution_fold)
         _walk(
             lambda noisy, t: layout.predict_larger(networks, noisy, t, low),
@@ -172,7 +173,8 @@ def main() -> None:
             )
     bare, imagined, whole = (np.array([getattr(timing, way) for timing in timings]) for way in Timing.__slots__)
     sampling = card.sampling
-    steps = f"{sampling.prior_steps} of {sampling.candidates} candidates, {sampling.decoder_steps}, "
+    steps = f"{sampling.prior_steps} of {sampling.candidates} candidates, "
+    steps += f"{sampling.decoder_steps} of {sampling.drafts} drafts, "
     steps += str(sampling.super_resolution_steps)
     print(f"{options.images} of {card.sizes[0]}, {options.threads} threads, {len(timings)} rounds; steps {steps}")
     print(

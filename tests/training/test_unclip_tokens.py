@@ -23,7 +23,9 @@ def embeddings(count: int = 2000) -> torch.Tensor:
 def prior() -> AutoregressivePrior:
     torch.manual_seed(1)
     tokens = EmbeddingTokens.fit(embeddings(), components=SHAPE.components, buckets=SHAPE.buckets)
-    return AutoregressivePrior(SHAPE, tokens, MatchTokens.fit(torch.rand(500), buckets=SHAPE.match_buckets)).eval()
+    network = AutoregressivePrior(SHAPE, tokens, MatchTokens.fit(torch.rand(500), buckets=SHAPE.match_buckets))
+    torch.nn.init.normal_(network.answers)  # an untrained one tells nothing of any token
+    return network.eval()
 
 
 def test_embeddings_come_back_from_their_tokens() -> None:
@@ -46,6 +48,16 @@ def test_buckets_are_filled_evenly_and_the_first_component_varies_most() -> None
         assert torch.bincount(encoded[:, component], minlength=16).tolist() == [125] * 16
     spread = ((units - tokens.mean) @ tokens.axes).std(dim=0)
     assert spread.tolist() == sorted(spread.tolist(), reverse=True)
+
+
+def test_tokens_are_read_in_standard_deviations() -> None:
+    units = embeddings()
+    tokens = EmbeddingTokens.fit(units, components=DIMENSION, buckets=16)
+    values = tokens.values(tokens.encode(units)[:, 3:6], first=3)
+    projected = ((units - tokens.mean) @ tokens.axes)[:, 3:6]
+    torch.testing.assert_close(values.std(dim=0), torch.ones(3), atol=0.05, rtol=0)
+    for place in range(3):
+        assert float(torch.corrcoef(torch.stack([values[:, place], projected[:, place]]))[0, 1]) > 0.98
 
 
 def test_too_few_embeddings_are_refused() -> None:
@@ -75,7 +87,7 @@ def test_no_token_is_told_from_itself_or_later_ones() -> None:
 def test_drawing_token_by_token_agrees_with_telling_all_at_once(guidance: float) -> None:
     network = prior()
     with torch.no_grad():
-        network.answer.weight.mul_(1e4)  # leaves nothing to chance
+        network.answers.mul_(1e4)  # leaves nothing to chance
     text, fits = embeddings(5), torch.tensor([0, 1, 2, 3, 7])
     generators = [torch.Generator().manual_seed(seed) for seed in range(5)]
     drawn = network.draw_tokens(text, fits, generators, guidance=guidance)

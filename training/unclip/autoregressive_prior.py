@@ -41,25 +41,39 @@ class Block(nn.Module):
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
         if past is not None:
             key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
-        seen = functional.scaled_dot_product_attention(query, key, value, is_causal=past is None)
+        with torch.autocast("cpu", enabled=False):  # its backward pass takes three times as long in half precision
+            seen = functional.scaled_dot_product_attention(
+                query.float(), key.float(), value.float(), is_causal=past is None
+            )
         hidden = hidden + self.merge(seen.transpose(1, 2).flatten(2))
         return hidden + self.think(self.norm(hidden)), (key, value)
 
 
 class AutoregressivePrior(nn.Module):
-    """Caption, how well it fits, then the embedding's tokens, each told from all before it."""
+    """How well the caption fits, then the embedding's tokens, each told from all before it and from the caption.
+
+    Buckets have an order, and a caption tells little of each component. So tokens are read as the numbers that they
+    stand for, the caption is added at every place, and each place tells its token by a few waves over the buckets: one
+    answer for all, a table of tokens and the caption as a token of its own learned nothing in the same time.
+    """
+
+    waves: Tensor
 
     def __init__(self, shape: AutoregressiveShape, tokens: EmbeddingTokens, match: MatchTokens) -> None:
         super().__init__()
         self.tokens, self.match = tokens, match
-        dimension, width = tokens.axes.shape[0], shape.width
+        dimension, width, places = tokens.axes.shape[0], shape.width, tokens.components
         self.caption = nn.Linear(dimension, width)
+        self.caption_shares = nn.Parameter(torch.ones(places, width))
         self.fits = nn.Embedding(match.buckets, width)
-        self.values = nn.Embedding(tokens.components * tokens.buckets, width)  # each component has its own
-        self.places = nn.Parameter(torch.randn(tokens.components + 1, width) * 0.02)
+        self.values = nn.Parameter(torch.randn(places - 1, width) * 0.5)
+        self.places = nn.Parameter(torch.randn(places, width) * 0.3)
         self.blocks = nn.ModuleList([Block(width, shape.heads) for _ in range(shape.layers)])
         self.norm = nn.LayerNorm(width)
-        self.answer = nn.Linear(width, tokens.buckets)
+        self.answers = nn.Parameter(torch.zeros(places, width, shape.waves))
+        middles = (torch.arange(tokens.buckets) + 0.5) / tokens.buckets
+        waves = torch.cos(torch.pi * torch.arange(1, shape.waves + 1)[:, None] * middles)
+        self.register_buffer("waves", waves, persistent=False)
         with torch.no_grad():
             self.caption.weight.mul_(dimension**0.5)  # elements of a unit vector are that small
 
@@ -69,11 +83,11 @@ class AutoregressivePrior(nn.Module):
         text is (n, d) unit text embeddings, zeros for none; fits is (n,) match tokens; tokens is (n, components).
         Gives logits (n, components, buckets).
         """
-        hidden = torch.cat([self._start(text, fits), self._embed(tokens[:, :-1], first=0)], dim=1)
+        caption = self.caption(text)
+        hidden = torch.cat([self._start(caption, fits), self._embed(tokens[:, :-1], caption, first=0)], dim=1)
         for block in self.blocks:
             hidden, _ = block(hidden, None)
-        logits: Tensor = self.answer(self.norm(hidden[:, 1:]))
-        return logits
+        return self._answer(hidden, first=0)
 
     @torch.inference_mode()
     def sample(self, text: Tensor, generators: Sequence[torch.Generator], *, guidance: float = 1.0) -> Tensor:
@@ -90,28 +104,36 @@ class AutoregressivePrior(nn.Module):
         self, text: Tensor, fits: Tensor, generators: Sequence[torch.Generator], *, guidance: float = 1.0
     ) -> Tensor:
         """Draw tokens (n, components) one after the other; guidance works on logits, 1 is none."""
-        hidden = self._start(torch.cat([torch.zeros_like(text), text]), fits.repeat(2))
+        caption = self.caption(torch.cat([torch.zeros_like(text), text]))
+        hidden = self._start(caption, fits.repeat(2))
         pasts: list[KeysAndValues | None] = [None] * len(self.blocks)
         drawn: list[Tensor] = []
         for place in range(self.tokens.components):
             for at, block in enumerate(self.blocks):
                 hidden, pasts[at] = block(hidden, pasts[at])
-            nothing, conditioned = self.answer(self.norm(hidden[:, -1])).chunk(2)
+            nothing, conditioned = self._answer(hidden, first=place)[:, 0].chunk(2)
             shares = functional.softmax(nothing + guidance * (conditioned - nothing), dim=-1)
             pairs = zip(shares, generators, strict=True)
             drawn.append(torch.stack([torch.multinomial(share, 1, generator=source) for share, source in pairs]))
-            hidden = self._embed(drawn[-1].repeat(2, 1), first=place)
+            if place + 1 < self.tokens.components:
+                hidden = self._embed(drawn[-1].repeat(2, 1), caption, first=place)
         return torch.cat(drawn, dim=1)
 
-    def _start(self, text: Tensor, fits: Tensor) -> Tensor:
-        """(n, 2, width): the caption, and how well it is to fit."""
-        return torch.stack([self.caption(text), self.fits(fits) + self.places[0]], dim=1)
+    def _start(self, caption: Tensor, fits: Tensor) -> Tensor:
+        """(n, 1, width): how well the caption is to fit, where the first token is told."""
+        start: Tensor = (self.fits(fits) + self.places[0] + caption * self.caption_shares[0])[:, None]
+        return start
 
-    def _embed(self, tokens: Tensor, *, first: int) -> Tensor:
+    def _embed(self, tokens: Tensor, caption: Tensor, *, first: int) -> Tensor:
         """(n, length) tokens of the components from `first` on -> (n, length, width)."""
-        places = torch.arange(first, first + tokens.shape[1])
-        embedded: Tensor = self.values(tokens + places * self.tokens.buckets) + self.places[places + 1]
-        return embedded
+        own, told = slice(first, first + tokens.shape[1]), slice(first + 1, first + 1 + tokens.shape[1])
+        values = self.tokens.values(tokens, first=first)[..., None] * self.values[own]
+        return values + self.places[told] + caption[:, None] * self.caption_shares[told]
+
+    def _answer(self, hidden: Tensor, *, first: int) -> Tensor:
+        """(n, length, width) at the places from `first` on -> logits (n, length, buckets)."""
+        answers = self.answers[first : first + hidden.shape[1]]
+        return torch.einsum("nlw,lwk->nlk", self.norm(hidden), answers) @ self.waves
 
 
 @dataclass(frozen=True)

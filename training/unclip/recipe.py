@@ -32,6 +32,7 @@ class AutoregressiveShape:
     width: int = 192
     heads: int = 4
     layers: int = 4
+    waves: int = 12  # that a distribution over the buckets is made of
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,9 @@ class Recipe:
     views: int = 4
     seed: int = 0
     prior: Plan = Plan(steps=6_000, batch=256, learning_rate=5e-4)
-    autoregressive_prior: Plan = Plan(steps=1_200, batch=64, learning_rate=5e-4)
+    autoregressive_prior: Plan = Plan(steps=1_500, batch=64, learning_rate=1e-3, warmup=50)
     decoder: Plan = Plan(steps=5_000, batch=32, learning_rate=1e-3)
+    decoder_longer: Plan = Plan(steps=4_500, batch=32, learning_rate=6e-4, seed=1)
     super_resolution: Plan = Plan(steps=3_000, batch=16, learning_rate=1e-3)
 
 
@@ -64,5 +66,6 @@ PILOT = Recipe(
     prior=_short(steps=60, batch=64, learning_rate=5e-4),
     autoregressive_prior=_short(steps=40, batch=16, learning_rate=5e-4),
     decoder=_short(steps=60, batch=16, learning_rate=1e-3),
+    decoder_longer=_short(steps=20, batch=16, learning_rate=1e-3),
     super_resolution=_short(steps=40, batch=8, learning_rate=1e-3),
 )

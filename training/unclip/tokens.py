@@ -58,6 +58,12 @@ class EmbeddingTokens:
         places = torch.arange(self.components).expand_as(tokens)
         return functional.normalize(self.centres[places, tokens] @ self.axes.T + self.mean, dim=-1)
 
+    def values(self, tokens: Tensor, *, first: int) -> Tensor:
+        """Give what tokens (n, length) of the components from `first` on stand for, in standard deviations."""
+        centres = self.centres[first : first + tokens.shape[1]]
+        centres = centres / centres.std(dim=1, keepdim=True)
+        return centres[torch.arange(len(centres)), tokens]
+
     def state(self) -> dict[str, Tensor]:
         """Name the tensors, to be saved."""
         return {"mean": self.mean, "axes": self.axes, "edges": self.edges, "centres": self.centres}

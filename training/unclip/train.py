@@ -1,4 +1,4 @@
-"""Steps `prior`, `autoregressive_prior`, `decoder`, `super_resolution`: each trains one network."""
+"""Steps `prior`, `autoregressive_prior`, `decoder`, `decoder_longer`, `super_resolution`: each trains one network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from training.unclip.lessons import DecoderLesson, PriorLesson, SuperResolutionL
 from training.unclip.recipe import Plan, Recipe
 from training.unclip.workspace import UnclipWorkspace
 
-TRAINED = ("prior", "autoregressive_prior", "decoder", "super_resolution")  # networks, in the order of training
+TRAINED = ("prior", "autoregressive_prior", "decoder", "decoder_longer", "super_resolution")  # in this order
+_STARTS_FROM = {"decoder_longer": "decoder"}  # with its weights, a fresh optimizer and a learning rate that rises again
 
 
 def train_network(name: str, workspace: UnclipWorkspace, recipe: Recipe, *, workers: int) -> None:
@@ -41,8 +42,12 @@ def train_network(name: str, workspace: UnclipWorkspace, recipe: Recipe, *, work
 def load_trained(workspace: UnclipWorkspace, recipe: Recipe) -> StarterNetworks:
     """Give the networks of the layout with their averaged weights."""
     networks = _fresh(Album.load(workspace), recipe)
-    for name in ("prior", "decoder", "super_resolution"):
-        network: Any = getattr(networks, name)
+    last: dict[str, Any] = {
+        "prior": networks.prior,
+        "decoder_longer": networks.decoder,
+        "super_resolution": networks.super_resolution,
+    }
+    for name, network in last.items():
         network.load_state_dict(load_file(_weights(name, workspace)))
         network.eval()
     return networks
@@ -64,6 +69,7 @@ def lesson_of(name: str, album: Album, recipe: Recipe) -> Lesson:
     lessons: dict[str, Callable[[Album, StarterNetworks], Lesson]] = {
         "prior": PriorLesson,
         "decoder": DecoderLesson,
+        "decoder_longer": DecoderLesson,
         "super_resolution": SuperResolutionLesson,
     }
     return lessons[name](album, _fresh(album, recipe))
@@ -75,6 +81,8 @@ def _train_as_worker(name: str, workspace: UnclipWorkspace, recipe: Recipe) -> N
 
 def _train(name: str, workspace: UnclipWorkspace, recipe: Recipe, crew: Crew) -> None:
     lesson = lesson_of(name, Album.load(workspace), recipe)
+    if name in _STARTS_FROM:
+        lesson.network.load_state_dict(load_file(_weights(_STARTS_FROM[name], workspace)))
     if crew.rank == 0:
         size = sum(weight.numel() for weight in lesson.network.parameters() if weight.requires_grad)
         print(f"{name}: {size / 1e6:.2f} M parameters", flush=True)

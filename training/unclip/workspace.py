@@ -45,8 +45,13 @@ class UnclipWorkspace:
 
     @property
     def decoder(self) -> Path:
-        """Averaged weights of the decoder."""
+        """Averaged weights of the decoder, half-way."""
         return self.root / "decoder.safetensors"
+
+    @property
+    def decoder_longer(self) -> Path:
+        """Averaged weights of the decoder."""
+        return self.root / "decoder_longer.safetensors"
 
     @property
     def super_resolution(self) -> Path:
