@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= --numprocesses 2 --dist loadfile
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -19,7 +19,7 @@ demo: install  ## search a stock catalogue in the browser
 	@$(BIN)/phosphene demo
 
 test: $(VENV)/.installed-dev system-packages  ## every test
-	$(BIN)/pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-dev  ## lint, format, types, import contracts, unused dependencies
 	@bash tools/check.sh $(BIN)
