@@ -7,16 +7,16 @@ given up in the end; one that was tried before is tried alone, so that its neigh
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 
+from indexer.holding import holding
 from indexer.payload import payload_of
 from phosphene import metrics
 from phosphene.assemble import Engine
@@ -29,7 +29,6 @@ from phosphene.jobs import show_life
 from phosphene.types import AssetId, Float32, Pixels, TenantId, UnitEmbeddings, point_id
 
 MAX_ATTEMPTS = 4
-LEASE_S = 900.0  # longer than the longest task may take
 _READERS = 8
 
 log = logging.getLogger(__name__)
@@ -165,11 +164,14 @@ def _chunks(ids: Sequence[AssetId], size: int) -> list[Sequence[AssetId]]:
 
 def _lease(engine: Engine, *, limit: int, asset_ids: Sequence[AssetId] | None = None) -> list[WorkItem]:
     # An embedded data folder has one process: its leases need not outlive it, and the next process finds them free.
-    lease_s = 0.0 if engine.settings.embedded else LEASE_S
-    owner = f"{socket.gethostname()}/{os.getpid()}/{threading.get_ident()}"
+    lease_s = 0.0 if engine.settings.embedded else engine.settings.lease_s
     return engine.catalog.lease_work(
-        engine.encoder.space.id, owner=owner, limit=limit, lease_s=lease_s, asset_ids=asset_ids
+        engine.encoder.space.id, owner=_owner(engine), limit=limit, lease_s=lease_s, asset_ids=asset_ids
     )
+
+
+def _owner(engine: Engine) -> str:
+    return f"{engine.owner}/{threading.get_ident()}"
 
 
 def _work_on(items: Sequence[WorkItem], engine: Engine) -> int:
@@ -192,10 +194,24 @@ def _embed(items: Sequence[WorkItem], engine: Engine) -> int:
     if not items:
         return 0
     try:
-        return _embed_from_blobs(items, engine)
+        with _holding(items, engine):
+            return _embed_from_blobs(items, engine)
     except (PhospheneError, KeyboardInterrupt):
         engine.catalog.release_work(engine.encoder.space.id, [item.asset_id for item in items])
         raise
+
+
+def _holding(items: Sequence[WorkItem], engine: Engine) -> AbstractContextManager[None]:
+    """Hold on to leased pictures, so that they are free again soon after this process has died."""
+    if engine.settings.embedded:
+        return nullcontext()
+    owner, lease_s = _owner(engine), engine.settings.lease_s
+    ids = [item.asset_id for item in items]
+
+    def renew() -> None:
+        engine.catalog.renew_work(items[0].space_id, ids, owner=owner, lease_s=lease_s)
+
+    return holding(renew, lease_s=lease_s)
 
 
 def _embed_from_blobs(items: Sequence[WorkItem], engine: Engine) -> int:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 from indexer.embedding import embed_assets, sweep
+from indexer.holding import ending_in
 from indexer.pipeline import ingest
+from indexer.resuming import resume_ingests, take_up
 from indexer.sources import SourceOptions
 from phosphene.assemble import Engine
 from phosphene.generation.run import run_generation, sweep_generations
@@ -19,7 +21,7 @@ from phosphene.types import AssetId, GenerationId, IngestId, Modality, TenantId
 log = logging.getLogger(__name__)
 
 GOODBYE_S = 120.0  # for ending a generation with a reason before its task is ended without one
-IDLE_INGEST_S = 900.0  # an ingest that has not moved for so long has lost its process
+SWEEP_LIMIT_S = 30.0  # the next one goes on: a worker that sweeps for hours would take up nothing else
 
 
 def handlers(
@@ -44,26 +46,35 @@ def handlers(
         options = SourceOptions(
             metadata=metadata, column_map=column_map or {}, fetch_urls=fetch_urls, local_files=local_files
         )
-        with with_ids({"ingest_id": ingest_id}):
+        id_ = IngestId(UUID(ingest_id))
+
+        def run(owner: str | None, stop: threading.Event | None) -> None:
             done = ingest(
                 sources,
                 engine=engine,
                 tenant=TenantId(tenant),
                 options=options,
                 jobs=jobs,
-                ingest_id=IngestId(UUID(ingest_id)),
+                ingest_id=id_,
+                owner=owner,
                 stop=stop,
             )
             log.info("ingest %s %s: %d pictures came to an end", ingest_id, done.state, done.counts.total)
+
+        with with_ids({"ingest_id": ingest_id}):
+            take_up(id_, run, engine=engine, alone=jobs is None, stop=stop)
 
     def run_embed(*, asset_ids: Sequence[str]) -> None:
         done = embed_assets([AssetId(UUID(id_)) for id_ in asset_ids], engine=engine)
         log.info("embedded %d of %d pictures", done, len(asset_ids))
 
     def run_sweep() -> None:
-        if not engine.settings.embedded:
-            engine.catalog.interrupt_ingests(idle_s=IDLE_INGEST_S)
-        sweep(engine=engine, stop=stop)
+        if jobs is None:
+            sweep(engine=engine, stop=stop)
+        else:
+            resume_ingests(engine=engine, jobs=jobs)
+            with ending_in(SWEEP_LIMIT_S) as enough:
+                sweep(engine=engine, stop=enough)
 
     def run_calibrate(*, tenant: str) -> None:
         """Calibrate unless what there is still holds."""

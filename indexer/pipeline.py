@@ -29,7 +29,7 @@ from indexer.sources import SourceOptions, Sources, open_sources
 from indexer.uploads import add_asset, remove_asset, update_asset_metadata
 from phosphene.assemble import Engine
 from phosphene.catalog.records import Ingest, IngestState
-from phosphene.errors import PhospheneError
+from phosphene.errors import PhospheneError, Unavailable
 from phosphene.jobs import JobName, Jobs, LocalJobs
 from phosphene.types import IngestId, TenantId
 
@@ -52,6 +52,7 @@ def ingest(
     jobs: Jobs | None = None,
     progress: Progress | None = None,
     ingest_id: IngestId | None = None,
+    owner: str | None = None,
     stop: threading.Event | None = None,
 ) -> Ingest:
     """Bring pictures into the catalogue and the index; the same call again goes on where it stopped.
@@ -61,7 +62,8 @@ def ingest(
     ends it soon, as INTERRUPTED.
 
     Raises InvalidInput for specs and manifests that can't be read, and what the stores raise; the ingest is then
-    FAILED. On KeyboardInterrupt it is INTERRUPTED.
+    FAILED. On KeyboardInterrupt it is INTERRUPTED. With an `owner`, who has leased it, it goes on being RUNNING then,
+    and where a store does not answer.
     """
     progress = progress or SilentProgress()
     stop = stop or threading.Event()
@@ -70,7 +72,7 @@ def ingest(
         if ingest_id is None and engine.settings.embedded:
             recover(engine, stop=stop)
         catalog = engine.catalog
-        with _Closing(ingest_id, engine) as closing:
+        with _Closing(ingest_id, engine, owner) as closing:
             declared = catalog.fields(tenant)
             sources = open_sources(
                 specs, replace(options or SourceOptions(), max_bytes=engine.limits.max_bytes, fields=declared)
@@ -104,6 +106,7 @@ class _Closing:
 
     ingest_id: IngestId | None
     engine: Engine
+    owner: str | None
     state: IngestState = IngestState.FAILED
 
     def __enter__(self) -> Self:
@@ -112,6 +115,8 @@ class _Closing:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if self.ingest_id is None:
             return
+        if self.owner is not None and isinstance(error, KeyboardInterrupt | SystemExit | Unavailable):
+            return
         reason = None
         if isinstance(error, KeyboardInterrupt | SystemExit):
             self.state = IngestState.INTERRUPTED
@@ -119,7 +124,7 @@ class _Closing:
             self.state = IngestState.FAILED
             reason = str(error) if isinstance(error, PhospheneError) else f"{type(error).__name__}: {error}"
         try:
-            self.engine.catalog.finish_ingest(self.ingest_id, self.state, reason)
+            self.engine.catalog.finish_ingest(self.ingest_id, self.state, reason, owner=self.owner)
         except PhospheneError:
             if error is None:
                 raise

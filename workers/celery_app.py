@@ -28,7 +28,7 @@ from phosphene.settings import Settings
 from workers.scraped import scraped
 
 LOAD_MODEL_S = 600  # Celery gives a child 4 s by itself
-SWEEP_EVERY_S = 60.0
+SWEEP_EVERY_S = 10.0  # with the lease of 20 s: how long at most nobody is at what a dead worker held
 RECOVER_EVERY_S = 15.0  # half of what the lease of a generation lasts
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ Any method may raise Unavailable (the database does not answer, is full, is cont
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from phosphene.catalog import assets, calibrations, generations, ingests, spaces, work
@@ -127,20 +127,47 @@ class Catalog:
 
     # --- ingests
 
-    def start_ingest(self, tenant: TenantId, sources: Sequence[str]) -> IngestId:
-        """Begin an ingest; it is RUNNING."""
+    def start_ingest(
+        self, tenant: TenantId, sources: Sequence[str], *, job: Mapping[str, Any] | None = None
+    ) -> IngestId:
+        """Begin an ingest; it is RUNNING. `job` is what workers are sent for it, its id apart."""
         with self._database.writing() as connection:
-            return ingests.start(connection, tenant, sources)
+            return ingests.start(connection, tenant, sources, job)
 
-    def finish_ingest(self, ingest: IngestId, state: IngestState, error: str | None = None) -> None:
-        """Close an ingest, or open it again with RUNNING. Raises NotFound."""
+    def finish_ingest(
+        self, ingest: IngestId, state: IngestState, error: str | None = None, *, owner: str | None = None
+    ) -> None:
+        """Close an ingest, or open it again with RUNNING; with an owner, unless another has it. Raises NotFound."""
         with self._database.writing() as connection:
-            ingests.finish(connection, ingest, state, error)
+            ingests.finish(connection, ingest, state, error, owner=owner)
 
-    def interrupt_ingests(self, *, idle_s: float) -> list[IngestId]:
-        """Mark as INTERRUPTED those ingests that say they run but have not moved for `idle_s` seconds."""
+    def interrupt_ingests(self, *, idle_s: float, orphans_only: bool = False) -> list[IngestId]:
+        """Mark as INTERRUPTED those ingests that say they run but have not moved for `idle_s` seconds.
+
+        `orphans_only`: those that no worker will take up again.
+        """
         with self._database.writing() as connection:
-            return ingests.interrupt(connection, idle_s)
+            return ingests.interrupt(connection, idle_s, orphans_only=orphans_only)
+
+    def lease_ingest(self, ingest: IngestId, *, owner: str, lease_s: float) -> Ingest | None:
+        """Take an ingest, to do what is left of it. None: it has ended, or somebody else is at it."""
+        with self._database.writing() as connection:
+            return ingests.lease(connection, ingest, owner=owner, lease_s=lease_s)
+
+    def renew_ingest(self, ingest: IngestId, *, owner: str, lease_s: float) -> bool:
+        """Say that its owner is at it still. False: it is theirs no longer."""
+        with self._database.writing() as connection:
+            return ingests.renew(connection, ingest, owner=owner, lease_s=lease_s)
+
+    def release_ingest(self, ingest: IngestId, *, owner: str, retry_in_s: float = 0.0) -> None:
+        """Give it back, to be taken up again after `retry_in_s`."""
+        with self._database.writing() as connection:
+            ingests.release(connection, ingest, owner=owner, retry_in_s=retry_in_s)
+
+    def lost_ingests(self, limit: int, *, idle_s: float) -> dict[IngestId, dict[str, Any]]:
+        """Find ingests that nobody is at, with what workers are sent for them; they count as told of now."""
+        with self._database.writing() as connection:
+            return ingests.lost(connection, limit, idle_s=idle_s)
 
     def ingest(self, tenant: TenantId, ingest: IngestId) -> Ingest:
         """Fetch an ingest with its counts. Raises NotFound."""
@@ -235,6 +262,11 @@ class Catalog:
         """Note a failure: tried again after `retry_in_s`, or, when final, given up and its places quarantined."""
         with self._database.writing() as connection:
             work.fail(connection, space_id, asset_id, fault, reason, final=final, retry_in_s=retry_in_s)
+
+    def renew_work(self, space_id: SpaceId, asset_ids: Sequence[AssetId], *, owner: str, lease_s: float) -> None:
+        """Hold on to leased work for `lease_s` seconds from now."""
+        with self._database.writing() as connection:
+            work.renew(connection, space_id, asset_ids, owner=owner, lease_s=lease_s)
 
     def release_work(self, space_id: SpaceId, asset_ids: Sequence[AssetId]) -> None:
         """Give leased work back; the attempt does not count."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID, uuid4, uuid5
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, or_, select, update
 
 from phosphene import metrics
-from phosphene.catalog.database import in_chunks, insert_into, now
+from phosphene.catalog.database import database_time, in_chunks, insert_into, later, now
 from phosphene.catalog.models import IngestRow, QuarantineRow, TenantRow
 from phosphene.catalog.records import Ingest, IngestCounts, IngestState, Quarantined, storable
 from phosphene.errors import NotFound, PictureFault
@@ -22,8 +22,13 @@ def ensure_tenant(connection: Connection, tenant: TenantId) -> None:
     connection.execute(insert_into(connection, TenantRow).on_conflict_do_nothing(), {"id": tenant, "created_at": now()})
 
 
-def start(connection: Connection, tenant: TenantId, sources: Sequence[str]) -> IngestId:
-    """Begin an ingest."""
+_OWNER_CHARACTERS = 200
+
+
+def start(
+    connection: Connection, tenant: TenantId, sources: Sequence[str], job: Mapping[str, Any] | None = None
+) -> IngestId:
+    """Begin an ingest. `job` is what workers are sent for it, its id apart."""
     ensure_tenant(connection, tenant)
     ingest = IngestId(uuid4())
     at = now()
@@ -40,44 +45,125 @@ def start(connection: Connection, tenant: TenantId, sources: Sequence[str]) -> I
             "quarantined": 0,
             "started_at": at,
             "touched_at": at,
+            "job": None if job is None else dict(job),
+            "rung_at": at,
+            "attempts": 0,
         },
     )
     return ingest
 
 
-def finish(connection: Connection, ingest: IngestId, state: IngestState, error: str | None) -> None:
-    """Close an ingest; RUNNING opens it again. Raises NotFound."""
+def finish(
+    connection: Connection, ingest: IngestId, state: IngestState, error: str | None, *, owner: str | None = None
+) -> None:
+    """Close an ingest; RUNNING opens it again. With an owner: unless another has it by now. Raises NotFound."""
     at = now()
     done = connection.execute(
         update(IngestRow)
-        .where(IngestRow.id == ingest)
+        .where(IngestRow.id == ingest, *_owned(owner))
         .values(
             state=state,
             error=None if error is None else storable(error),
             touched_at=at,
             finished_at=None if state is IngestState.RUNNING else at,
+            lease_owner=None,
+            lease_until=None,
         )
     )
-    if done.rowcount == 0:
+    if done.rowcount == 0 and owner is None:
         msg = f"no ingest {ingest}"
         raise NotFound(msg)
 
 
-def interrupt(connection: Connection, idle_s: float) -> list[IngestId]:
-    """Mark ingests that say they run, but have not moved for so long: their process is gone."""
+def _owned(owner: str | None) -> list[ColumnElement[bool]]:
+    return [] if owner is None else [IngestRow.lease_owner == owner[:_OWNER_CHARACTERS]]
+
+
+def interrupt(connection: Connection, idle_s: float, *, orphans_only: bool) -> list[IngestId]:
+    """Mark ingests that say they run, but have not moved for so long: their process is gone.
+
+    `orphans_only`: those that no worker will take up again.
+    """
+    idle = [IngestRow.state == IngestState.RUNNING, IngestRow.touched_at <= now() - timedelta(seconds=idle_s)]
+    if orphans_only:
+        idle.append(IngestRow.job.is_(None))
     statement = (
         update(IngestRow)
-        .where(IngestRow.state == IngestState.RUNNING, IngestRow.touched_at <= now() - timedelta(seconds=idle_s))
+        .where(*idle)
         .values(state=IngestState.INTERRUPTED, finished_at=IngestRow.touched_at)
         .returning(IngestRow.id)
     )
     return [IngestId(id_) for id_ in connection.execute(statement).scalars()]
 
 
+def lease(connection: Connection, ingest: IngestId, *, owner: str, lease_s: float) -> Ingest | None:
+    """Take an ingest, to do what is left of it. None: it has ended, or somebody else is at it.
+
+    What a dead worker has counted as added stays counted as that, and as nothing else when it comes by again.
+    """
+    row = connection.execute(
+        update(IngestRow)
+        .where(IngestRow.id == ingest, IngestRow.state == IngestState.RUNNING, _free(connection))
+        .values(
+            lease_owner=owner[:_OWNER_CHARACTERS],
+            lease_until=later(connection, database_time(connection), lease_s),
+            attempts=IngestRow.attempts + 1,
+            unchanged=-(IngestRow.added + IngestRow.updated),
+            quarantined=0,
+        )
+        .returning(*_COLUMNS)
+    ).one_or_none()
+    return None if row is None else _ingest(row)
+
+
+def _free(connection: Connection) -> ColumnElement[bool]:
+    return or_(IngestRow.lease_until.is_(None), IngestRow.lease_until <= database_time(connection))
+
+
+def renew(connection: Connection, ingest: IngestId, *, owner: str, lease_s: float) -> bool:
+    """Say that somebody is at it still. False: it is theirs no longer."""
+    until = later(connection, database_time(connection), lease_s)
+    mine = update(IngestRow).where(IngestRow.id == ingest, IngestRow.state == IngestState.RUNNING, *_owned(owner))
+    return connection.execute(mine.values(lease_until=until)).rowcount > 0
+
+
+def release(connection: Connection, ingest: IngestId, *, owner: str, retry_in_s: float) -> None:
+    """Give it back, to be taken up after a while by whoever hears of it then."""
+    mine = update(IngestRow).where(IngestRow.id == ingest, *_owned(owner))
+    until = later(connection, database_time(connection), retry_in_s)
+    connection.execute(mine.values(lease_owner=None, lease_until=until))
+
+
+def lost(connection: Connection, limit: int, *, idle_s: float) -> dict[IngestId, dict[str, Any]]:
+    """Find ingests that nobody is at, the oldest first, with what workers are sent; note that they are told now.
+
+    Those are: whose worker died or gave them back, and of which nobody was told for `idle_s`.
+    """
+    long_ago = IngestRow.rung_at <= now() - timedelta(seconds=idle_s)
+    died = IngestRow.rung_at <= IngestRow.lease_until
+    statement = (
+        select(IngestRow.id, IngestRow.job)
+        .where(
+            IngestRow.state == IngestState.RUNNING,
+            IngestRow.job.is_not(None),
+            _free(connection),
+            or_(long_ago, died),
+        )
+        .order_by(IngestRow.started_at, IngestRow.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    found = {IngestId(row.id): dict(row.job) for row in connection.execute(statement)}
+    if found:
+        connection.execute(update(IngestRow).where(IngestRow.id.in_(found)).values(rung_at=now()))
+    return found
+
+
 def add_counts(connection: Connection, ingest: IngestId | None, counts: IngestCounts) -> None:
-    """Add to the counts of an ingest, and note that it lives."""
+    """Add to the counts of an ingest, and note that it lives, and perhaps gets on."""
     if ingest is None:
         return
+    gets_on = {"attempts": 0} if counts.added or counts.updated else {}
     connection.execute(
         update(IngestRow)
         .where(IngestRow.id == ingest)
@@ -87,6 +173,7 @@ def add_counts(connection: Connection, ingest: IngestId | None, counts: IngestCo
             updated=IngestRow.updated + counts.updated,
             quarantined=IngestRow.quarantined + counts.quarantined,
             touched_at=now(),
+            **gets_on,
         )
     )
 
@@ -97,10 +184,11 @@ def _ingest(row: Row[Any]) -> Ingest:
         tenant=TenantId(row.tenant_id),
         sources=tuple(row.sources),
         state=IngestState(row.state),
-        counts=IngestCounts(row.added, row.unchanged, row.updated, row.quarantined),
+        counts=IngestCounts(row.added, max(0, row.unchanged), row.updated, row.quarantined),
         started_at=row.started_at,
         finished_at=row.finished_at,
         error=row.error,
+        attempts=row.attempts,
     )
 
 

@@ -134,13 +134,18 @@ class IngestRow(Base):
     sources: Mapped[list[str]] = mapped_column(JsonValue)
     state: Mapped[str] = mapped_column(String(16))
     added: Mapped[int] = mapped_column(Integer)
-    unchanged: Mapped[int] = mapped_column(Integer)
+    unchanged: Mapped[int] = mapped_column(Integer)  # below 0 where what was added before will come by again
     updated: Mapped[int] = mapped_column(Integer)
     quarantined: Mapped[int] = mapped_column(Integer)
     started_at: Mapped[datetime] = mapped_column(UtcDateTime)
     touched_at: Mapped[datetime] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     error: Mapped[str | None] = mapped_column(Text)
+    job: Mapped[dict[str, Any] | None] = mapped_column(JsonOrNull)  # to be sent again where nobody is at it
+    rung_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # when a worker was last told of it
+    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # since it last got on
+    lease_owner: Mapped[str | None] = mapped_column(String(200))
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class QuarantineRow(Base):

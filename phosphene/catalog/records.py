@@ -174,6 +174,7 @@ class Ingest:
     started_at: datetime  # UTC
     finished_at: datetime | None
     error: str | None
+    attempts: int = 0  # of workers since it last got on; this one included
 
 
 @dataclass(frozen=True, slots=True)

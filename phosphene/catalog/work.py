@@ -100,7 +100,7 @@ def lease(
             update(WorkRow)
             .where(WorkRow.space_id == space_id, WorkRow.asset_id.in_([row.asset_id for row in rows]))
             .values(
-                lease_owner=storable(owner)[:200],
+                lease_owner=_stored_owner(owner),
                 lease_until=later(connection, at, lease_s),
                 attempts=WorkRow.attempts + 1,
             )
@@ -140,6 +140,18 @@ def _write_embeddings(connection: Connection, space_id: SpaceId, norms: dict[UUI
             .where(AssetRow.id.in_(chunk), AssetRow.state != AssetState.INDEXED)
             .values(state=AssetState.INDEXED)
         )
+
+
+def _stored_owner(owner: str) -> str:
+    return storable(owner)[:200]
+
+
+def renew(connection: Connection, space_id: SpaceId, ids: Sequence[AssetId], *, owner: str, lease_s: float) -> None:
+    """Hold on to leased work."""
+    until = later(connection, database_time(connection), lease_s)
+    for chunk in in_chunks(sorted(set(ids))):
+        held = WorkRow.space_id == space_id, WorkRow.asset_id.in_(chunk), WorkRow.lease_owner == _stored_owner(owner)
+        connection.execute(update(WorkRow).where(*held).values(lease_until=until))
 
 
 def release(connection: Connection, space_id: SpaceId, ids: Sequence[AssetId]) -> None:

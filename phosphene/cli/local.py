@@ -26,7 +26,7 @@ from phosphene.errors import DamagedData, InvalidInput
 from phosphene.filters import parse_terms
 from phosphene.generation.request import cancel_generation, request_generation
 from phosphene.generation.run import run_generation
-from phosphene.jobs import JobName, Jobs
+from phosphene.jobs import JSON, JobName, Jobs
 from phosphene.settings import Settings
 from phosphene.types import DEFAULT_TENANT, AssetId, GenerationId, IngestId
 from search_api import pictures
@@ -188,21 +188,18 @@ class LocalBackend:
                 "--no-wait needs a process that goes on: start `phosphene serve`, or set PHOSPHENE_BROKER_URL"
             )
         engine = self._engine
-        ingest = engine.catalog.start_ingest(DEFAULT_TENANT, asked.specs)
+        job: dict[str, JSON] = {
+            "tenant": DEFAULT_TENANT,
+            "sources": list(asked.specs),
+            "metadata": str(asked.metadata) if asked.metadata else None,
+            "column_map": dict(asked.column_map),
+            "fetch_urls": asked.fetch_urls or self._settings.fetch_urls,
+            "local_files": True,
+        }
+        ingest = engine.catalog.start_ingest(DEFAULT_TENANT, asked.specs, job=job)
         jobs = open_jobs(self._settings, handlers(engine))
         try:
-            jobs.send(
-                JobName.INGEST,
-                {
-                    "tenant": DEFAULT_TENANT,
-                    "ingest_id": str(ingest),
-                    "sources": list(asked.specs),
-                    "metadata": str(asked.metadata) if asked.metadata else None,
-                    "column_map": dict(asked.column_map),
-                    "fetch_urls": asked.fetch_urls or self._settings.fetch_urls,
-                    "local_files": True,
-                },
-            )
+            jobs.send(JobName.INGEST, {**job, "ingest_id": str(ingest)})
         finally:
             jobs.close()
         return IngestResponse.of(engine.catalog.ingest(DEFAULT_TENANT, ingest))

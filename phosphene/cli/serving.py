@@ -92,14 +92,9 @@ def _fill_if_empty(engine: Engine, jobs: Jobs, catalogue: Path) -> bool:
         return False
     if not earlier and engine.catalog.count_assets(DEFAULT_TENANT):
         return False  # somebody's own pictures
-    ingest = engine.catalog.start_ingest(DEFAULT_TENANT, [source])
-    arguments: dict[str, JSON] = {
-        "tenant": DEFAULT_TENANT,
-        "ingest_id": str(ingest),
-        "sources": [source],
-        "local_files": True,
-    }
-    jobs.send(JobName.INGEST, arguments)
+    job: dict[str, JSON] = {"tenant": DEFAULT_TENANT, "sources": [source], "local_files": True}
+    ingest = engine.catalog.start_ingest(DEFAULT_TENANT, [source], job=job)
+    jobs.send(JobName.INGEST, {**job, "ingest_id": str(ingest)})
     output.note("the demo catalogue is coming in; what is there can be searched already")
     return True
 

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from phosphene.assemble import Engine
 from phosphene.catalog.records import Ingest, IngestState
 from phosphene.errors import Forbidden, PhospheneError
-from phosphene.jobs import JobName
+from phosphene.jobs import JSON, JobName
 from phosphene.types import IngestId
 from search_api import problems
 from search_api.auth import LOCAL_TOKEN_HEADER, Principal, PrincipalDep
@@ -37,20 +37,17 @@ def start(
     if not principal.local:
         _refuse_local_paths(body, fetch_urls=fetch_urls)
     catalog = engine.catalog
-    ingest = catalog.start_ingest(principal.tenant, body.sources)
+    job: dict[str, JSON] = {
+        "tenant": principal.tenant,
+        "sources": body.sources,
+        "metadata": body.metadata,
+        "column_map": body.column_map,
+        "fetch_urls": fetch_urls,
+        "local_files": principal.local,
+    }
+    ingest = catalog.start_ingest(principal.tenant, body.sources, job=job)
     try:
-        jobs.send(
-            JobName.INGEST,
-            {
-                "tenant": principal.tenant,
-                "ingest_id": str(ingest),
-                "sources": body.sources,
-                "metadata": body.metadata,
-                "column_map": body.column_map,
-                "fetch_urls": fetch_urls,
-                "local_files": principal.local,
-            },
-        )
+        jobs.send(JobName.INGEST, {**job, "ingest_id": str(ingest)})
     except PhospheneError as error:
         catalog.finish_ingest(ingest, IngestState.FAILED, str(error))
         raise

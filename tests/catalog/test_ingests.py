@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -170,3 +171,54 @@ def test_spaces_come_back_exactly_with_their_counts(catalog: Catalog, ingest: In
     recorded = catalog.spaces()
     assert [(one.space, one.embedded) for one in recorded] == [(SPACE, 1), (OTHER_SPACE, 0)]
     assert [one.space.id for one in recorded] == [SPACE.id, OTHER_SPACE.id]
+
+
+def test_one_worker_at_a_time_is_at_an_ingest_and_a_dead_ones_is_told_of_again(catalog: Catalog) -> None:
+    job = {"tenant": T, "sources": ["x"]}
+    ingest = catalog.start_ingest(T, ["x"], job=job)
+    assert catalog.lost_ingests(10, idle_s=60) == {}  # a worker was told just now
+    assert catalog.lost_ingests(10, idle_s=0) == {ingest: job}
+    taken = catalog.lease_ingest(ingest, owner="one", lease_s=0.3)
+    assert taken is not None
+    assert (taken.attempts, taken.counts) == (1, IngestCounts())
+    assert catalog.lease_ingest(ingest, owner="two", lease_s=60) is None
+    assert catalog.renew_ingest(ingest, owner="one", lease_s=0.3)
+    assert catalog.lost_ingests(10, idle_s=60) == {}
+    time.sleep(0.4)
+    assert catalog.lost_ingests(10, idle_s=60) == {ingest: job}
+    assert catalog.lost_ingests(10, idle_s=60) == {}  # told once
+    again = catalog.lease_ingest(ingest, owner="two", lease_s=60)
+    assert again is not None
+    assert again.attempts == 2
+    assert not catalog.renew_ingest(ingest, owner="one", lease_s=60)
+    catalog.finish_ingest(ingest, IngestState.FAILED, "late", owner="one")
+    assert catalog.ingest(T, ingest).state is IngestState.RUNNING
+    catalog.release_ingest(ingest, owner="two")
+    assert catalog.lost_ingests(10, idle_s=60) == {ingest: job}
+    assert catalog.lease_ingest(ingest, owner="three", lease_s=60) is not None
+    catalog.finish_ingest(ingest, IngestState.FINISHED, owner="three")
+    assert catalog.ingest(T, ingest).state is IngestState.FINISHED
+    assert catalog.lease_ingest(ingest, owner="four", lease_s=60) is None
+    assert catalog.lost_ingests(10, idle_s=0) == {}
+
+
+def test_what_was_added_before_an_ingest_is_taken_up_again_counts_once(catalog: Catalog) -> None:
+    ingest = catalog.start_ingest(T, ["x"], job={})
+    catalog.lease_ingest(ingest, owner="one", lease_s=0)
+    catalog.register(ingest, T, SPACE.id, [new("1"), new("2")])
+    catalog.note_unchanged(ingest, 5)
+    catalog.quarantine(ingest, T, [broken("bad")])
+    assert catalog.ingest(T, ingest).counts == IngestCounts(added=2, unchanged=5, quarantined=1)
+    taken = catalog.lease_ingest(ingest, owner="two", lease_s=60)
+    assert taken is not None
+    assert (taken.attempts, taken.counts) == (1, IngestCounts(added=2))  # it had got on: attempts count anew
+    catalog.note_unchanged(ingest, 7)
+    catalog.quarantine(ingest, T, [broken("bad")])
+    catalog.register(ingest, T, SPACE.id, [new("3")])
+    assert catalog.ingest(T, ingest).counts == IngestCounts(added=3, unchanged=5, quarantined=1)
+
+
+def test_an_ingest_that_workers_take_up_is_not_interrupted_for_being_idle(catalog: Catalog, ingest: IngestId) -> None:
+    theirs = catalog.start_ingest(T, ["x"], job={})
+    assert catalog.interrupt_ingests(idle_s=0, orphans_only=True) == [ingest]
+    assert catalog.interrupt_ingests(idle_s=0) == [theirs]

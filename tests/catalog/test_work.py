@@ -66,6 +66,14 @@ def test_an_expired_lease_is_taken_again_and_counts_another_attempt(catalog: Cat
     assert {item.attempts for item in items} == {2}
 
 
+def test_a_lease_lasts_for_as_long_as_its_owner_renews_it(catalog: Catalog, waiting: list[AssetId]) -> None:
+    lease(catalog, lease_s=0.3)
+    catalog.renew_work(SPACE.id, waiting[:4], owner="me", lease_s=60)
+    catalog.renew_work(SPACE.id, waiting, owner="another", lease_s=60)
+    time.sleep(0.4)
+    assert sorted(lease(catalog)) == sorted(waiting[4:])
+
+
 def test_work_given_back_counts_no_attempt(catalog: Catalog, waiting: list[AssetId]) -> None:
     lease(catalog)
     catalog.release_work(SPACE.id, waiting[:3])
