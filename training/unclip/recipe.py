@@ -51,7 +51,7 @@ class Recipe:
     prior: Plan = Plan(steps=6_000, batch=256, learning_rate=5e-4)
     autoregressive_prior: Plan = Plan(steps=1_500, batch=64, learning_rate=1e-3, warmup=50)
     decoder: Plan = Plan(steps=5_000, batch=32, learning_rate=1e-3)
-    decoder_longer: Plan = Plan(steps=4_500, batch=32, learning_rate=6e-4, seed=1)
+    decoder_longer: Plan = Plan(steps=3_000, batch=32, learning_rate=6e-4, seed=1)
     super_resolution: Plan = Plan(steps=3_000, batch=16, learning_rate=1e-3)
 
 
