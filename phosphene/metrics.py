@@ -11,8 +11,9 @@ import glob
 import os
 import re
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -123,13 +124,19 @@ WORK_AGE = Gauge(
 INDEX_LAG = Gauge(
     "phosphene_index_lag_pictures",
     "Pictures that are registered and not found by any search yet; counted up to a limit for each tenant",
-    ["space"],
+    ["state"],
     registry=REGISTRY,
 )
 INDEX_LAG_AGE = Gauge(
     "phosphene_index_lag_seconds",
     "Age of the oldest picture that is registered and not found by any search yet",
-    ["space"],
+    ["state"],
+    registry=REGISTRY,
+)
+REINDEX = Gauge(
+    "phosphene_reindex_pictures",
+    "A change of the model under way: pictures there were at its start (total) and dealt with (done)",
+    ["state"],
     registry=REGISTRY,
 )
 GENERATIONS = Gauge(
@@ -172,16 +179,20 @@ def job(name: str, *, unavailable: type[BaseException]) -> Iterator[None]:
         JOBS.labels(name, outcome).observe(time.perf_counter() - began)
 
 
-def replace(gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
-    """Set a gauge, by its labels, to these values and no others."""
-    gauge.clear()
-    for labels, value in values.items():
-        gauge.labels(*labels).set(value)
+Readings = dict[Gauge, dict[tuple[str, ...], float]]  # what gauges say, by the values of their labels
 
 
-def exposition() -> bytes:
-    """Write all metrics of this process as text."""
-    return bytes(generate_latest(REGISTRY))
+def exposition(now: Readings) -> bytes:
+    """Write all metrics of this process as text; gauges are set to what they are `now`, and to nothing else."""
+    with _exposing:
+        for gauge, values in now.items():
+            gauge.clear()
+            for labels, value in values.items():
+                gauge.labels(*labels).set(value)
+        return bytes(generate_latest(REGISTRY))
+
+
+_exposing = threading.Lock()
 
 
 @contextmanager

@@ -16,8 +16,11 @@ from phosphene.jobs import Jobs
 from search_api import problems
 from search_api.auth import LOCAL_TOKEN_HEADER, Doorkeeper
 from search_api.guard import Guard
+from search_api.health import Health
+from search_api.observing import Observer
 from search_api.routes import assets, calibrations, embeddings, generations, ingests, pages, search, service
 from search_api.schemas import Problem
+from search_api.scrape import Scrape
 
 DESCRIPTION = """Semantic image search: ask for a picture in words or with another picture, and have one drawn where \
 the catalogue has none.
@@ -28,7 +31,9 @@ pictures. Without keys the server answers this machine only."""
 
 
 def create_app(engine: Engine, jobs: Jobs, *, local_token: str | None) -> FastAPI:
-    """Make the application over an engine that the caller opens and closes."""
+    """Make the application over an engine that the caller opens and closes. Raises InvalidSettings."""
+    health = Health(engine, jobs)
+    doorkeeper = Doorkeeper(engine.settings, local_token=local_token)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -47,6 +52,9 @@ def create_app(engine: Engine, jobs: Jobs, *, local_token: str | None) -> FastAP
     app.state.engine = engine
     app.state.jobs = jobs
     app.state.stopping = threading.Event()
+    app.state.health = health
+    app.state.scrape = Scrape(engine, jobs, health)
+    app.state.doorkeeper = doorkeeper
     problems.install(app)
     for router in (
         search.router,
@@ -63,9 +71,10 @@ def create_app(engine: Engine, jobs: Jobs, *, local_token: str | None) -> FastAP
     app.mount("/web", pages.static_files())
     app.add_middleware(
         Guard,
-        doorkeeper=Doorkeeper(engine.settings, local_token=local_token),
+        doorkeeper=doorkeeper,
         max_body_bytes=engine.settings.max_body_bytes,
     )
+    app.add_middleware(Observer)  # the last one added is the outermost
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
 

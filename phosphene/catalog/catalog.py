@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from phosphene.catalog import assets, calibrations, generations, ingests, spaces, work
+from phosphene.catalog.backlog import Backlog, backlog
 from phosphene.catalog.database import Database
 from phosphene.catalog.migrate import check_schema, upgrade
 from phosphene.catalog.records import (
@@ -277,6 +278,11 @@ class Catalog:
         """Count pictures that wait for their embedding, leased ones included."""
         with self._database.reading() as connection:
             return work.pending(connection, space_id)
+
+    def backlog(self) -> Backlog:
+        """Count what is to be done, and tell how old the oldest of it is: cheap, however large the catalogue is."""
+        with self._database.reading() as connection:
+            return backlog(connection)
 
     def queue_for(self, space_id: SpaceId, asset_ids: Sequence[AssetId]) -> int:
         """Have pictures embedded again, as though they never had been; gives how many of them exist."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import socket
 import sys
@@ -12,6 +13,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from indexer.jobs import handlers
+from phosphene import logs, tracing
 from phosphene.assemble import Engine, open_engine, open_jobs
 from phosphene.catalog.records import AssetState, IngestState
 from phosphene.cli import output
@@ -22,17 +24,26 @@ from phosphene.types import DEFAULT_TENANT
 from search_api.app import create_app
 from search_api.serving import refuse_open_door, serve
 
+log = logging.getLogger(__name__)
+
 WhenReady = Callable[[Engine, Jobs, str], None]
 
 
 def serve_until_stopped(settings: Settings, *, command: str, when_ready: WhenReady | None = None) -> None:
     """Open the engine, load the model, serve until Ctrl-C or SIGTERM, then let jobs and stores finish cleanly."""
     refuse_open_door(settings)  # before the model is loaded for nothing
+    level = settings.log_level or ("info" if settings.log_format == "json" else "warning")
+    logs.configure(settings.log_format, level=level, secrets=list(settings.secrets()))
     # uvicorn raises the signal again once it has shut down; this way everything is closed and the exit status is 0.
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+    tracing.start("phosphene-api")
     with contextlib.ExitStack() as closing:
+        closing.callback(tracing.stop)
         engine = closing.enter_context(open_engine(settings, command=command))
-        output.note(f"loading {settings.model}")
+        if settings.log_format == "json":
+            log.info("loading %s", settings.model)
+        else:
+            output.note(f"loading {settings.model}")
         engine.warm()
         if engine.held is not None:  # whatever ran here before is dead
             engine.catalog.interrupt_ingests(idle_s=0.0)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NoAnswer
+import asyncio
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from indexer.verify import verify
-from phosphene.errors import Forbidden, PhospheneError
+from phosphene import metrics
+from phosphene.errors import Forbidden
 from phosphene.types import SYSTEM_FIELDS
 from search_api import problems
 from search_api.auth import LOCAL_TOKEN_HEADER, PrincipalDep
+from search_api.health import Health
 from search_api.routes.dependencies import EngineDep
-from search_api.schemas import FieldList, FieldOut, StatusResponse, StoreHealth, VerifyRequest, VerifyResponse
+from search_api.schemas import FieldList, FieldOut, Readiness, StatusResponse, VerifyRequest, VerifyResponse
 
 router = APIRouter(tags=["service"])
 
-_PROBE_S = 5.0
 _SYSTEM_NAMES = frozenset(field.name for field in SYSTEM_FIELDS)
 
 
@@ -49,43 +49,34 @@ def check(body: VerifyRequest, engine: EngineDep, principal: PrincipalDep) -> Ve
 
 
 @router.get("/livez", tags=["health"])
-def livez() -> dict[str, str]:
+async def livez() -> dict[str, str]:
     """Tell that the process answers."""
     return {"status": "ok"}
 
 
 @router.get(
-    "/readyz", tags=["health"], responses={503: {"description": "A store doesn't answer", "model": StoreHealth}}
+    "/readyz", tags=["health"], responses={503: {"description": "Something can't do its work", "model": Readiness}}
 )
-def readyz(engine: EngineDep, response: Response) -> StoreHealth:
-    """Ask every store whether it answers."""
-    stores = _probe(
-        {
-            "catalogue": engine.catalog.ping,
-            "blobs": lambda: engine.blobs.exists("readiness"),
-            "vectors": lambda: engine.index.count(None),
-        }
-    )
-    health = StoreHealth(ready=all(said == "ok" for said in stores.values()), stores=stores)
-    if not health.ready:
+async def readyz(request: Request, response: Response) -> Readiness:
+    """Ask every store, and all who do the work, for a sign of life; answers within seconds, whatever hangs."""
+    health: Health = request.app.state.health
+    stores, work = await asyncio.gather(health.stores(), health.work())
+    readiness = Readiness.of(stores=stores, work=work)
+    if not readiness.ready:
         response.status_code = 503
-    return health
+    return readiness
 
 
-def _probe(stores: dict[str, Callable[[], object]]) -> dict[str, str]:
-    """Ask all at once; a store that hangs is not waited for longer than a few seconds."""
-    pool = ThreadPoolExecutor(len(stores), thread_name_prefix="readyz")
-    asked = {name: pool.submit(ask) for name, ask in stores.items()}
-    said = {name: _said(answer) for name, answer in asked.items()}
-    pool.shutdown(wait=False, cancel_futures=True)
-    return said
+@router.get(
+    "/metrics",
+    tags=["health"],
+    response_class=PlainTextResponse,
+    responses=problems.responses(without=(400, 405, 413, 422, 503)),
+)
+async def scrape(request: Request) -> Response:
+    """Give the metrics of this process and of the catalogue, for Prometheus.
 
-
-def _said(answer: Future[object]) -> str:
-    try:
-        answer.result(timeout=_PROBE_S)
-    except NoAnswer:
-        return f"no answer within {_PROBE_S:g} s"
-    except PhospheneError as error:
-        return str(error)
-    return "ok"
+    They tell of all tenants together. With API keys, they need PHOSPHENE_METRICS_KEY as Bearer.
+    """
+    request.app.state.doorkeeper.check_scraper(request.headers)
+    return Response(await request.app.state.scrape.text(), media_type=metrics.CONTENT_TYPE)

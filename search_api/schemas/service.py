@@ -13,6 +13,7 @@ from phosphene.catalog.records import AssetState
 from phosphene.errors import PictureFault
 from phosphene.filters import tenant_filter
 from phosphene.types import FieldKind, TenantId
+from search_api.probes import OK
 from search_api.schemas.values import Body
 
 
@@ -106,11 +107,19 @@ class VerifyResponse(BaseModel):
         return said
 
 
-class StoreHealth(BaseModel):
-    """Readiness: every store was asked just now."""
+class Readiness(BaseModel):
+    """Whether requests should be sent here: every store, and all who do the work, were asked just now."""
 
     ready: bool
+    reasons: list[str] = Field(description="why not", examples=[["vectors: no answer for 4 s"]])
     stores: dict[str, str] = Field(examples=[{"catalogue": "ok", "vectors": "ok", "blobs": "ok"}])
+    work: dict[str, str] = Field(examples=[{"model": "ok", "requests": "ok", "queue embed": "ok"}])
+
+    @classmethod
+    def of(cls, *, stores: dict[str, str], work: dict[str, str]) -> Self:
+        """Be ready where all said that they are ok."""
+        reasons = [f"{part}: {said}" for part, said in {**stores, **work}.items() if said != OK]
+        return cls(ready=not reasons, reasons=reasons, stores=stores, work=work)
 
 
 class Problem(BaseModel):

@@ -47,7 +47,7 @@ def test_parallel_questions_share_batches_and_get_their_own_answers(data: Path) 
         alone = {text: served.search(text=text, limit=5)["hits"] for text in texts}
         counting = CountingEncoder(served.engine.encoder)
         served.engine.texts.close()
-        served.engine._texts = TextEmbedder(counting)
+        served.engine.current._texts = TextEmbedder(counting)
         barrier = threading.Barrier(len(texts))
 
         def ask(text: str) -> list[object]:
@@ -73,7 +73,12 @@ def test_readiness_names_the_store_that_does_not_answer(data: Path) -> None:
         assert served.client.get("/livez").json() == {"status": "ok"}
         ready = served.client.get("/readyz")
         assert ready.status_code == 200
-        assert ready.json() == {"ready": True, "stores": {"catalogue": "ok", "blobs": "ok", "vectors": "ok"}}
+        assert ready.json() == {
+            "ready": True,
+            "reasons": [],
+            "stores": {"catalogue": "ok", "blobs": "ok", "vectors": "ok"},
+            "work": {"model": "ok", "requests": "ok", "thread generate": "ok", "thread jobs": "ok"},
+        }
         served.engine.index.close()
         down = served.client.get("/readyz")
         assert down.status_code == 503
