@@ -82,6 +82,13 @@ class PromptTemplates:
         return RawEmbeddings(encoder.space, np.asarray(means, dtype=np.float32)).unit()
 
 
+def imagenet_prompts() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Give OpenCLIP's names of ImageNet's 1,000 classes, in the order of their WordNet ids, and its 80 sentences."""
+    open_clip = _import_open_clip()
+    sentences = tuple(str(template("{}")) for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
+    return tuple(open_clip.IMAGENET_CLASSNAMES), sentences
+
+
 def load_encoder(
     model: str,
     *,

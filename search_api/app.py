@@ -18,7 +18,17 @@ from search_api.auth import LOCAL_TOKEN_HEADER, Doorkeeper
 from search_api.guard import Guard
 from search_api.health import Health
 from search_api.observing import Observer
-from search_api.routes import assets, calibrations, embeddings, generations, ingests, pages, search, service
+from search_api.routes import (
+    assets,
+    calibrations,
+    embeddings,
+    evaluations,
+    generations,
+    ingests,
+    pages,
+    search,
+    service,
+)
 from search_api.schemas import Problem
 from search_api.scrape import Scrape
 
@@ -64,6 +74,7 @@ def create_app(engine: Engine, jobs: Jobs, *, local_token: str | None) -> FastAP
         ingests.everything,
         embeddings.router,
         calibrations.router,
+        evaluations.router,
         service.router,
         pages.router,
     ):

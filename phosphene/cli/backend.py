@@ -15,6 +15,8 @@ from phosphene.settings import Settings
 from phosphene.types import GenerateMode
 from search_api.schemas import (
     CalibrationList,
+    EvaluationOut,
+    EvaluationRequest,
     GenerateRequest,
     GenerationOut,
     IngestResponse,
@@ -99,6 +101,10 @@ class Backend(Protocol):
 
     def calibrate(self, *, false_match_rate: float) -> CalibrationList:
         """Learn to tell matches."""
+        ...
+
+    def evaluate(self, asked: EvaluationRequest) -> EvaluationOut:
+        """Measure how good search is on the catalogue."""
         ...
 
 

@@ -29,10 +29,12 @@ from phosphene.generation.run import run_generation
 from phosphene.jobs import JSON, JobName, Jobs
 from phosphene.settings import Settings
 from phosphene.types import DEFAULT_TENANT, AssetId, GenerationId, IngestId
-from search_api import pictures
+from search_api import evaluating, pictures
 from search_api.imagining import offered
 from search_api.schemas import (
     CalibrationList,
+    EvaluationOut,
+    EvaluationRequest,
     GenerateRequest,
     GenerationOut,
     IngestResponse,
@@ -238,6 +240,10 @@ class LocalBackend:
         engine = self._engine
         outcomes = engine.calibrate(DEFAULT_TENANT, false_match_rate=false_match_rate)
         return CalibrationList.of(engine.judge.standing(DEFAULT_TENANT), outcomes)
+
+    def evaluate(self, asked: EvaluationRequest) -> EvaluationOut:
+        """Ask golden queries, and the index against exact search."""
+        return evaluating.evaluate(asked, engine=self._engine, tenant=DEFAULT_TENANT)
 
 
 def _uuid(text: str, what: str) -> UUID:

@@ -14,7 +14,14 @@ from rich.table import Table
 
 from phosphene.cli.doctor import Finding, Verdict
 from phosphene.encoders import ModelDescription
-from search_api.schemas import CalibrationList, IngestResponse, QuarantineEntry, SearchResponse, VerifyResponse
+from search_api.schemas import (
+    CalibrationList,
+    EvaluationOut,
+    IngestResponse,
+    QuarantineEntry,
+    SearchResponse,
+    VerifyResponse,
+)
 
 _ABOUT = ("category", "creator", "year")
 _WIDE = 120  # characters
@@ -116,6 +123,16 @@ def calibrated(response: CalibrationList, *, as_json: bool) -> None:
         note(f"  told right from wrong (AUROC) by {areas}; {one.questions:,} questions on {one.captions:,} captions")
     for failure in response.failed:
         note(f"phosphene: {failure.modality} questions are not calibrated: {failure.reason}")
+
+
+def evaluated(report: EvaluationOut, told: Iterable[str], *, as_json: bool) -> None:
+    """Print what was measured; figures also by name, as --fail-under takes them."""
+    if as_json:
+        metrics = {name: one.model_dump() for name, one in report.metrics().items()}
+        line(json.dumps({**report.model_dump(mode="json", exclude_none=True), "metrics": metrics}))
+        return
+    for text in told:
+        line(text)
 
 
 def models(descriptions: Sequence[ModelDescription], *, as_json: bool) -> None:

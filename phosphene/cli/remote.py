@@ -22,6 +22,8 @@ from phosphene.filters import parse_terms, source_of
 from phosphene.types import Field
 from search_api.schemas import (
     CalibrationList,
+    EvaluationOut,
+    EvaluationRequest,
     FieldList,
     GenerateRequest,
     GenerationOut,
@@ -161,6 +163,11 @@ class RemoteBackend:
     def calibrate(self, *, false_match_rate: float) -> CalibrationList:
         """Let the server calibrate; takes as long as it takes."""
         return self._post("/v1/calibrations", {"false_match_rate": false_match_rate}, CalibrationList, timeout_s=None)
+
+    def evaluate(self, asked: EvaluationRequest) -> EvaluationOut:
+        """Let the server measure; takes as long as it takes."""
+        body = asked.model_dump(mode="json", exclude_none=True)
+        return self._post("/v1/evaluations", body, EvaluationOut, timeout_s=None)
 
     def _get(self, path: str, kind: type[Answer]) -> Answer:
         return self._request("GET", path, None, kind, TIMEOUT_S)

@@ -59,7 +59,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A layout. Filters only ever name indexed fields: strict mode refuses all others."""
+    """A layout."""
 
     name: ProfileName
     vectors: int  # that it is made for
@@ -81,6 +81,7 @@ class Profile:
     fields_in: Tier  # payload indexes; the tenant's is always pinned
     segments: int | None  # a shard; None: as many as the node has cores
     segment_kb: int | None  # at most
+    refuse_unindexed: bool  # a filter on a field without an index would read every payload
     limits: Limits = Limits()
 
     def with_replicas(self, replicas: int | None) -> Profile:
@@ -112,6 +113,7 @@ PROFILES: dict[ProfileName, Profile] = {
         fields_in=Tier.PINNED,
         segments=None,
         segment_kb=None,
+        refuse_unindexed=False,
     ),
     "100m": Profile(
         name="100m",
@@ -134,6 +136,7 @@ PROFILES: dict[ProfileName, Profile] = {
         fields_in=Tier.CACHED,
         segments=4,
         segment_kb=10_000_000,
+        refuse_unindexed=True,
     ),
     "5b": Profile(
         name="5b",
@@ -156,6 +159,7 @@ PROFILES: dict[ProfileName, Profile] = {
         fields_in=Tier.COLD,
         segments=4,
         segment_kb=20_000_000,
+        refuse_unindexed=True,
     ),
 }
 NAMES: tuple[ProfileName, ...] = get_args(ProfileName)

@@ -86,8 +86,8 @@ def _strict_mode(profile: Profile) -> models.StrictModeConfig:
     limits = profile.limits
     return models.StrictModeConfig(
         enabled=True,
-        unindexed_filtering_retrieve=False,
-        unindexed_filtering_update=False,
+        unindexed_filtering_retrieve=not profile.refuse_unindexed,
+        unindexed_filtering_update=not profile.refuse_unindexed,
         max_query_limit=limits.query_limit,
         max_timeout=limits.timeout_s,
         filter_max_conditions=limits.filter_conditions,
@@ -111,11 +111,11 @@ def field_schema(
 ) -> tuple[models.PayloadSchemaType, models.PayloadSchemaParams | None] | None:
     """Give the kind of a field's index, and its parameters where they are not the server's own; None for no index.
 
-    Free text is filtered for existence only. Strict mode wants an index for that too, and any will do, since each
-    comes with one of where values are missing: that of bools is empty for texts.
+    Free text is filtered for existence only. Where filters need an index they need one for that too, and any will do,
+    since each comes with one of where values are missing: that of bools is empty for texts.
     """
     if kind is FieldKind.TEXT:
-        schema = models.PayloadSchemaType.BOOL if version >= _TURBO else None
+        schema = models.PayloadSchemaType.BOOL if profile.refuse_unindexed and version >= _TURBO else None
     else:
         schema = _SCHEMAS[kind]
     if schema is None:

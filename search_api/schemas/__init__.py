@@ -2,6 +2,17 @@
 
 from search_api.schemas.assets import AssetChange, AssetList, AssetOut
 from search_api.schemas.calibrations import CalibrationList, CalibrationOut, CalibrationRequest
+from search_api.schemas.evaluations import (
+    CaptionsOut,
+    EvaluationOut,
+    EvaluationRequest,
+    GoldenIn,
+    GoldenOut,
+    IndexRecallIn,
+    IndexRecallOut,
+    NoMatchOut,
+    ZeroShotOut,
+)
 from search_api.schemas.generations import (
     AcceptRequest,
     EditIn,
@@ -49,21 +60,29 @@ __all__ = [
     "CalibrationList",
     "CalibrationOut",
     "CalibrationRequest",
+    "CaptionsOut",
     "CountsOut",
     "EditIn",
     "EmbeddingsRequest",
     "EmbeddingsResponse",
+    "EvaluationOut",
+    "EvaluationRequest",
     "FieldList",
     "FieldOut",
     "GenerateRequest",
     "GenerationList",
     "GenerationOut",
+    "GoldenIn",
+    "GoldenOut",
     "HitOut",
+    "IndexRecallIn",
+    "IndexRecallOut",
     "IngestList",
     "IngestRequest",
     "IngestResponse",
     "MatchOut",
     "MetadataIn",
+    "NoMatchOut",
     "OfferOut",
     "PartIn",
     "Problem",
@@ -78,4 +97,5 @@ __all__ = [
     "Title",
     "VerifyRequest",
     "VerifyResponse",
+    "ZeroShotOut",
 ]

@@ -51,7 +51,6 @@ def test_the_collection_is_named_after_its_space_and_indexed_before_the_first_po
         "rating": "float",
         "public": "integer",
         "taken": "datetime",
-        "notes": "bool",  # for `exists`, which strict mode wants an index for
     }
     assert not any("points" in call and "index" not in call for call in calls)
     again = connect()
