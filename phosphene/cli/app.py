@@ -239,6 +239,40 @@ def generate(
 
 
 @app.command()
+def generations(
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many.")] = 20,
+    data: Data = None,
+    model: Model = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    json: Json = False,
+) -> None:
+    """List what was asked to be drawn, newest first."""
+    with _backend("generations", data=data, model=model, server=server, api_key=api_key) as backend:
+        found = backend.generations(limit=limit)
+    imagining.print_generations(found, as_json=json)
+
+
+@app.command()
+def accept(
+    generation: Annotated[str, typer.Argument(help="Id of a finished generation; phosphene generations lists them.")],
+    picture: Annotated[int, typer.Option(min=0, max=63, help="Which of its pictures, counted from 0.")] = 0,
+    title: Annotated[
+        str | None, typer.Option(help="What it is called; default: the words that it was drawn from.")
+    ] = None,
+    data: Data = None,
+    model: Model = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    json: Json = False,
+) -> None:
+    """Take a drawn picture into the catalogue, where searches find it, marked as generated."""
+    with _backend("accept", data=data, model=model, server=server, api_key=api_key) as backend:
+        asset = backend.accept(generation, index=picture, title=title)
+    output.line(asset.model_dump_json() if json else f"{asset.asset_id}  {asset.title or ''}".rstrip())
+
+
+@app.command()
 def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
     data: Data = None,

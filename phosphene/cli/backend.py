@@ -14,6 +14,7 @@ from phosphene.holder import current_holder
 from phosphene.settings import Settings
 from phosphene.types import GenerateMode
 from search_api.schemas import (
+    AssetOut,
     CalibrationList,
     EvaluationOut,
     EvaluationRequest,
@@ -79,6 +80,14 @@ class Backend(Protocol):
         """Give the file of a picture that was drawn."""
         ...
 
+    def generations(self, *, limit: int) -> list[GenerationOut]:
+        """List generations, newest first."""
+        ...
+
+    def accept(self, generation: str, *, index: int, title: str | None) -> AssetOut:
+        """Take a picture that was drawn into the catalogue."""
+        ...
+
     def ingest(self, asked: Ingested) -> IngestResponse:
         """Add pictures, showing progress on stderr."""
         ...
@@ -106,6 +115,15 @@ class Backend(Protocol):
     def evaluate(self, asked: EvaluationRequest) -> EvaluationOut:
         """Measure how good search is on the catalogue."""
         ...
+
+
+def uuid_of(text: str, what: str) -> UUID:
+    """Read the id of an asset, an ingest, a generation. Raises InvalidInput."""
+    try:
+        return UUID(text)
+    except ValueError as error:
+        article = "an" if what[0] in "aeiou" else "a"
+        raise InvalidInput(f"{text!r} is not the id of {article} {what}") from error
 
 
 def choose_backend(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TextIO
@@ -272,6 +272,18 @@ def print_drawn(drawn: Drawn, *, as_json: bool) -> bool:
     return reason is None
 
 
+def print_generations(found: Sequence[GenerationOut], *, as_json: bool) -> None:
+    """List generations: id, when, how it stands, how many of its pictures are in the catalogue, and what of."""
+    if as_json:
+        output.line(json.dumps({"generations": [one.model_dump(mode="json") for one in found]}))
+        return
+    for one in found:
+        accepted = sum(picture.asset_id is not None for picture in one.pictures)
+        kept = f"{accepted} of {len(one.pictures)} accepted" if one.pictures else ""
+        about = one.prompt or f"from {len(one.parents)} pictures" * bool(one.parents)
+        output.line(f"{one.id}  {one.queued_at:%Y-%m-%d %H:%M}  {one.status:9}  {kept:17}  {about}".rstrip())
+
+
 def search_json(response: SearchResponse, drawn: Drawn | None) -> str:
     """Write an answer with what came of its picture."""
     shown = response.model_dump(mode="json")
@@ -289,6 +301,8 @@ def print_offered(response: SearchResponse, drawn: Drawn | None, *, quiet: bool)
     if drawn is not None:
         for path in () if quiet else drawn.files:
             output.line(f"imagined: {path}  (a model drew it; phosphene search finds it only once it is accepted)")
+        if drawn.files and not quiet:
+            output.note(f"to let searches find it: phosphene accept {drawn.generation.id}")
         reason = _why_not(drawn.generation)
     elif response.generation is not None:
         reason = response.generation.detail

@@ -14,13 +14,14 @@ from typing import Self
 from uuid import UUID
 
 from indexer import pipeline
+from indexer.generated import accept_picture
 from indexer.jobs import handlers
 from indexer.progress import progress_for
 from indexer.sources import SourceOptions
 from indexer.verify import verify
 from phosphene.assemble import Engine, open_engine, open_jobs
 from phosphene.cli import output
-from phosphene.cli.backend import Asked, Ingested
+from phosphene.cli.backend import Asked, Ingested, uuid_of
 from phosphene.cli.imagining import POLL_S, StepBar, follow, told_cancelled
 from phosphene.errors import DamagedData, InvalidInput
 from phosphene.filters import parse_terms
@@ -32,6 +33,7 @@ from phosphene.types import DEFAULT_TENANT, AssetId, GenerationId, IngestId
 from search_api import evaluating, pictures
 from search_api.imagining import offered
 from search_api.schemas import (
+    AssetOut,
     CalibrationList,
     EvaluationOut,
     EvaluationRequest,
@@ -78,7 +80,7 @@ class LocalBackend:
         query = SearchQuery(
             text=asked.text,
             image=asked.picture(),
-            asset_id=AssetId(_uuid(asked.asset, "asset")) if asked.asset is not None else None,
+            asset_id=AssetId(uuid_of(asked.asset, "asset")) if asked.asset is not None else None,
             filter=parse_terms(asked.terms, engine.fields(DEFAULT_TENANT)),
             limit=asked.limit,
             cursor=asked.cursor,
@@ -157,6 +159,18 @@ class LocalBackend:
         found = self._engine.catalog.generation(DEFAULT_TENANT, GenerationId(generation))
         return pictures.generated_picture(found, found.pictures[index], engine=self._engine).data
 
+    def generations(self, *, limit: int) -> list[GenerationOut]:
+        """List generations, newest first."""
+        found = self._engine.catalog.generations(DEFAULT_TENANT, before=None, limit=limit)
+        return [GenerationOut.of(generation, preview=False) for generation in found]
+
+    def accept(self, generation: str, *, index: int, title: str | None) -> AssetOut:
+        """Take a picture into the catalogue and embed it, unless workers do."""
+        id_ = GenerationId(uuid_of(generation, "generation"))
+        with self._elsewhere() as jobs:
+            asset = accept_picture(DEFAULT_TENANT, id_, index, engine=self._engine, title=title, jobs=jobs)
+        return AssetOut.of(asset)
+
     def ingest(self, asked: Ingested) -> IngestResponse:
         """Add pictures; without waiting where Celery workers can do it."""
         engine = self._engine
@@ -208,7 +222,7 @@ class LocalBackend:
 
     def ingest_status(self, ingest: str) -> IngestResponse:
         """Say how an ingest stands."""
-        return IngestResponse.of(self._engine.catalog.ingest(DEFAULT_TENANT, IngestId(_uuid(ingest, "ingest"))))
+        return IngestResponse.of(self._engine.catalog.ingest(DEFAULT_TENANT, IngestId(uuid_of(ingest, "ingest"))))
 
     def ingests(self) -> list[IngestResponse]:
         """List ingests, newest first."""
@@ -216,7 +230,7 @@ class LocalBackend:
 
     def quarantine(self, ingest: str | None) -> list[QuarantineEntry]:
         """List what could not be used, of one ingest or of all."""
-        ingest_id = IngestId(_uuid(ingest, "ingest")) if ingest is not None else None
+        ingest_id = IngestId(uuid_of(ingest, "ingest")) if ingest is not None else None
         catalog = self._engine.catalog
         entries: list[QuarantineEntry] = []
         after: int | None = None
@@ -244,10 +258,3 @@ class LocalBackend:
     def evaluate(self, asked: EvaluationRequest) -> EvaluationOut:
         """Ask golden queries, and the index against exact search."""
         return evaluating.evaluate(asked, engine=self._engine, tenant=DEFAULT_TENANT)
-
-
-def _uuid(text: str, what: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise InvalidInput(f"{text!r} is not the id of an {what}") from error

@@ -15,17 +15,19 @@ from pydantic import BaseModel, ValidationError
 
 from indexer.progress import Snapshot, progress_for
 from phosphene.catalog.records import IngestCounts
-from phosphene.cli.backend import Asked, Ingested
+from phosphene.cli.backend import Asked, Ingested, uuid_of
 from phosphene.cli.imagining import follow
 from phosphene.errors import Forbidden, InvalidInput, NotFound, Overloaded, PhospheneError, Unavailable
 from phosphene.filters import parse_terms, source_of
 from phosphene.types import Field
 from search_api.schemas import (
+    AssetOut,
     CalibrationList,
     EvaluationOut,
     EvaluationRequest,
     FieldList,
     GenerateRequest,
+    GenerationList,
     GenerationOut,
     IngestList,
     IngestResponse,
@@ -103,6 +105,15 @@ class RemoteBackend:
         """Fetch the file of a picture."""
         path = f"/v1/generations/{generation}/image?index={index}"
         return bytes(self._answer("GET", path, None, TIMEOUT_S).content)
+
+    def generations(self, *, limit: int) -> list[GenerationOut]:
+        """List generations, newest first."""
+        return self._get(f"/v1/generations?limit={limit}", GenerationList).generations
+
+    def accept(self, generation: str, *, index: int, title: str | None) -> AssetOut:
+        """Let the server take a picture into the catalogue."""
+        body: dict[str, object] = {"index": index} | ({} if title is None else {"title": title})
+        return self._post(f"/v1/generations/{uuid_of(generation, 'generation')}/accept", body, AssetOut)
 
     def ingest(self, asked: Ingested) -> IngestResponse:
         """Let the server ingest; paths are of its machine, so they are made absolute here."""

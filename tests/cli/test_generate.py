@@ -255,6 +255,37 @@ def stopped(shell: Shell, process: subprocess.Popen[str]) -> None:
     assert not list(shell.folder.glob("a long drawing*"))
 
 
+def accepted(shell: Shell, *where: str, seed: str) -> None:
+    """Draw, list, accept and find a picture."""
+    done = shell.run("generate", "a tin robot", "--seed", seed, "--format", "webp", "-o", "robot.webp", *where)
+    id_ = done.stdout.split()[-1]
+    listed = shell.run("generations", *where)
+    assert re.match(rf"{id_}  20\d\d-.*  finished   0 of 1 accepted    a tin robot\n", listed.stdout), listed.stderr
+
+    taken = shell.run("accept", id_, "--title", "Robot number " + seed, *where)
+    asset, _, title = taken.stdout.strip().partition("  ")
+    assert (taken.returncode, title) == (0, "Robot number " + seed), taken.stderr
+    assert shell.run("accept", id_, *where).stdout.startswith(asset), "accepting again changes nothing"
+    (newest, *_) = json.loads(shell.run("generations", "--json", "--limit", "1", *where).stdout)["generations"]
+    assert newest["pictures"][0]["asset_id"] == asset
+    found = shell.run("search", "--image", "robot.webp", "--filter", "generated=true", "--limit", "1", "--json", *where)
+    (hit,) = json.loads(found.stdout)["hits"]
+    assert (hit["asset_id"], hit["generated"]) == (asset, True)
+    assert hit["score"] > 0.99
+
+
+def test_a_picture_is_accepted(shell: Shell) -> None:
+    accepted(shell, seed="41")
+    unknown = shell.run("accept", "5d3c8b1e-7a3f-4f0c-9d55-4b5a0d6f2c11")
+    assert (unknown.returncode, len(unknown.stderr.splitlines())) == (1, 1)
+    wrong = shell.run("accept", "robot")
+    assert (wrong.returncode, wrong.stderr) == (2, "phosphene: 'robot' is not the id of a generation\n")
+
+
+def test_a_picture_is_accepted_through_a_server(shell: Shell, server: str) -> None:
+    accepted(shell, "--server", server, seed="42")
+
+
 def test_through_a_running_server(shell: Shell, server: str) -> None:
     done = shell.run("generate", "a red bus", "--blend", "own.webp", "--seed", "1", "-o", "served.png", "--json")
     assert done.returncode == 0, done.stderr
