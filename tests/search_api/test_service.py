@@ -73,12 +73,11 @@ def test_readiness_names_the_store_that_does_not_answer(data: Path) -> None:
         assert served.client.get("/livez").json() == {"status": "ok"}
         ready = served.client.get("/readyz")
         assert ready.status_code == 200
-        assert ready.json() == {
-            "ready": True,
-            "reasons": [],
-            "stores": {"catalogue": "ok", "blobs": "ok", "vectors": "ok"},
-            "work": {"model": "ok", "requests": "ok", "thread generate": "ok", "thread jobs": "ok"},
-        }
+        told = ready.json()
+        assert (told["ready"], told["reasons"]) == (True, [])
+        assert told["stores"] == {"catalogue": "ok", "blobs": "ok", "vectors": "ok"}
+        assert {"model", "requests", "thread generate", "thread jobs"} <= set(told["work"])
+        assert set(told["work"].values()) == {"ok"}
         served.engine.index.close()
         down = served.client.get("/readyz")
         assert down.status_code == 503
