@@ -112,7 +112,7 @@ def compare(name: str, settings: Settings, pictures: Path, *, rounds: int) -> No
                     encoder = engine.encoder
                     pixels = decoded(engine, files)
                     encoder.encode_pixels(pixels[: settings.batch_size])
-                engine._encoder = encoder  # noqa: SLF001  loading it again would only take time
+                engine.current._encoder = encoder  # noqa: SLF001  loading it again would only take time
                 engine.catalog.record_space(encoder.space)
                 decoded(engine, files[:4])
                 _ = engine.index

@@ -26,7 +26,9 @@ from phosphene.decoding import DecodedPicture
 from phosphene.encoders import Encoder
 from phosphene.errors import InvalidInput, ModelError, NotFound, PhospheneError, PictureError, PictureFault
 from phosphene.jobs import show_life
+from phosphene.open_space import OpenSpace
 from phosphene.types import AssetId, Float32, Pixels, TenantId, UnitEmbeddings, point_id
+from phosphene.vectors.base import Payload
 
 MAX_ATTEMPTS = 4
 _READERS = 8
@@ -96,32 +98,60 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
-def store(engine: Engine, owners: Mapping[AssetId, TenantId], ids: Sequence[AssetId], embedded: Embedded) -> None:
+def store(
+    engine: Engine, space: OpenSpace, owners: Mapping[AssetId, TenantId], ids: Sequence[AssetId], embedded: Embedded
+) -> None:
     """Write the points of a batch, then note them as indexed, and quarantine what could not be encoded."""
     with metrics.embed_stage("upsert"):
-        _store(engine, owners, ids, embedded)
+        _store(engine, space, owners, ids, embedded)
     metrics.BATCH_FILL.observe(len(ids) / engine.settings.batch_size)
     metrics.EMBEDDED.inc(len(embedded.kept))
     show_life()
 
 
-def _store(engine: Engine, owners: Mapping[AssetId, TenantId], ids: Sequence[AssetId], embedded: Embedded) -> None:
-    space = engine.encoder.space
+def _store(
+    engine: Engine, space: OpenSpace, owners: Mapping[AssetId, TenantId], ids: Sequence[AssetId], embedded: Embedded
+) -> None:
+    name = space.space.id
     assets = assets_of(engine, owners)
     there = [place for place, kept in enumerate(embedded.kept) if ids[kept] in assets]
     named = [ids[embedded.kept[place]] for place in there]
     if named:
-        engine.index.upsert(
-            [point_id(id_, space.id) for id_ in named],
-            UnitEmbeddings(space, embedded.unit.rows[there]),
+        space.index.upsert(
+            [point_id(id_, name) for id_ in named],
+            UnitEmbeddings(space.space, embedded.unit.rows[there]),
             [payload_of(assets[id_]) for id_ in named],
         )
         norms = [float(embedded.norms[place]) for place in there]
-        deleted = engine.catalog.mark_indexed(space.id, list(zip(named, norms, strict=True)))
+        deleted = engine.catalog.mark_indexed(name, list(zip(named, norms, strict=True)))
         if deleted:
-            engine.index.delete([point_id(id_, space.id) for id_ in deleted])
+            space.index.delete([point_id(id_, name) for id_ in deleted])
+        renew_payloads(engine, owners, [space], written={id_: payload_of(assets[id_]) for id_ in named})
     for place, reason in embedded.failures.items():
-        engine.catalog.fail_work(space.id, ids[place], PictureFault.EMBEDDING_FAILED, reason, final=True)
+        engine.catalog.fail_work(name, ids[place], PictureFault.EMBEDDING_FAILED, reason, final=True)
+
+
+def renew_payloads(
+    engine: Engine,
+    owners: Mapping[AssetId, TenantId],
+    spaces: Sequence[OpenSpace],
+    *,
+    written: Mapping[AssetId, Payload] | None = None,
+) -> None:
+    """Write payloads until they say what the rows say; `written` are those that the points have already.
+
+    Others may describe a picture anew at the same time. Whoever wrote looks at the rows once more: so the last one to
+    write has seen the last change.
+    """
+    said = dict(written or {})
+    while True:
+        rows = {id_: payload_of(asset) for id_, asset in assets_of(engine, owners).items()}
+        changed = {id_: payload for id_, payload in rows.items() if said.get(id_) != payload}
+        if not changed:
+            return
+        for space in spaces:
+            space.index.set_payloads([point_id(id_, space.space.id) for id_ in changed], list(changed.values()))
+        said |= changed
 
 
 def assets_of(engine: Engine, owners: Mapping[AssetId, TenantId]) -> dict[AssetId, Asset]:
@@ -135,26 +165,56 @@ def assets_of(engine: Engine, owners: Mapping[AssetId, TenantId]) -> dict[AssetI
     return assets
 
 
-def embed_assets(asset_ids: Sequence[AssetId], *, engine: Engine) -> int:
+def embed_assets(asset_ids: Sequence[AssetId], *, engine: Engine, spaces: Sequence[OpenSpace] | None = None) -> int:
     """Embed pictures that wait for it: lease, blob, decode, encode, point, row. Gives how many were indexed.
 
-    Pictures that nobody waits for, or that someone else works on, are left alone. Where a store fails, the pictures are
-    given back and the error is raised: the same call may be made again.
+    In these spaces, or else in all that are written: two while the model is being changed. Pictures that nobody waits
+    for, or that someone else works on, are left alone. Where a store fails, the pictures are given back and the error
+    is raised: the same call may be made again.
     """
     done = 0
-    for chunk in _chunks(asset_ids, engine.settings.batch_size):
-        done += _work_on(_lease(engine, limit=len(chunk), asset_ids=chunk), engine)
+    for space in engine.written() if spaces is None else spaces:
+        with space.held():
+            for chunk in _chunks(asset_ids, engine.settings.batch_size):
+                done += _work_on(_lease(engine, space, limit=len(chunk), asset_ids=chunk), engine, space)
     return done
 
 
 def sweep(*, engine: Engine, stop: threading.Event | None = None) -> int:
     """Embed all pictures that wait and that nobody works on: what dead processes and lost tasks left behind."""
-    done = 0
-    while stop is None or not stop.is_set():
-        items = _lease(engine, limit=engine.settings.batch_size)
-        if not items:
-            break
-        done += _work_on(items, engine)
+    first, *others = engine.written()
+    done = sweep_space(first, engine=engine, stop=stop)
+    return done + sum(sweep_space(space, engine=engine, stop=stop, in_turn=False) for space in others)
+
+
+def sweep_space(
+    space: OpenSpace,
+    *,
+    engine: Engine,
+    stop: threading.Event | None = None,
+    most: int | None = None,
+    in_turn: bool = True,
+) -> int:
+    """Embed the pictures that wait for one space, or about so many of them; gives how many were indexed.
+
+    Where one process has the catalogue for itself, its leases mean nothing, so one thread at a time does this.
+    `in_turn` False: not where another one is at it.
+    """
+    alone = engine.settings.embedded
+    if alone and not space.sweeping.acquire(blocking=in_turn):
+        return 0
+    done = seen = 0
+    try:
+        with space.held():
+            while (stop is None or not stop.is_set()) and (most is None or seen < most):
+                items = _lease(engine, space, limit=engine.settings.batch_size)
+                if not items:
+                    break
+                seen += len(items)
+                done += _work_on(items, engine, space)
+    finally:
+        if alone:
+            space.sweeping.release()
     return done
 
 
@@ -162,11 +222,13 @@ def _chunks(ids: Sequence[AssetId], size: int) -> list[Sequence[AssetId]]:
     return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
-def _lease(engine: Engine, *, limit: int, asset_ids: Sequence[AssetId] | None = None) -> list[WorkItem]:
+def _lease(
+    engine: Engine, space: OpenSpace, *, limit: int, asset_ids: Sequence[AssetId] | None = None
+) -> list[WorkItem]:
     # An embedded data folder has one process: its leases need not outlive it, and the next process finds them free.
     lease_s = 0.0 if engine.settings.embedded else engine.settings.lease_s
     return engine.catalog.lease_work(
-        engine.encoder.space.id, owner=_owner(engine), limit=limit, lease_s=lease_s, asset_ids=asset_ids
+        space.space.id, owner=_owner(engine), limit=limit, lease_s=lease_s, asset_ids=asset_ids
     )
 
 
@@ -174,30 +236,30 @@ def _owner(engine: Engine) -> str:
     return f"{engine.owner}/{threading.get_ident()}"
 
 
-def _work_on(items: Sequence[WorkItem], engine: Engine) -> int:
+def _work_on(items: Sequence[WorkItem], engine: Engine, space: OpenSpace) -> int:
     """Embed leased pictures: those of a first attempt together, the others each alone."""
     again = [item.asset_id for item in items if item.attempts > 1]
     if again:
-        engine.catalog.release_work(engine.encoder.space.id, again)
-    done = _embed([item for item in items if item.attempts == 1], engine)
+        engine.catalog.release_work(space.space.id, again)
+    done = _embed([item for item in items if item.attempts == 1], engine, space)
     for id_ in again:
-        for item in _lease(engine, limit=1, asset_ids=[id_]):
+        for item in _lease(engine, space, limit=1, asset_ids=[id_]):
             if item.attempts > MAX_ATTEMPTS:
                 reason = f"given up: its process died or failed in each of {MAX_ATTEMPTS} attempts"
                 engine.catalog.fail_work(item.space_id, id_, PictureFault.EMBEDDING_FAILED, reason, final=True)
             else:
-                done += _embed([item], engine)
+                done += _embed([item], engine, space)
     return done
 
 
-def _embed(items: Sequence[WorkItem], engine: Engine) -> int:
+def _embed(items: Sequence[WorkItem], engine: Engine, space: OpenSpace) -> int:
     if not items:
         return 0
     try:
         with _holding(items, engine):
-            return _embed_from_blobs(items, engine)
+            return _embed_from_blobs(items, engine, space)
     except (PhospheneError, KeyboardInterrupt):
-        engine.catalog.release_work(engine.encoder.space.id, [item.asset_id for item in items])
+        engine.catalog.release_work(space.space.id, [item.asset_id for item in items])
         raise
 
 
@@ -214,27 +276,26 @@ def _holding(items: Sequence[WorkItem], engine: Engine) -> AbstractContextManage
     return holding(renew, lease_s=lease_s)
 
 
-def _embed_from_blobs(items: Sequence[WorkItem], engine: Engine) -> int:
-    space = engine.encoder.space
+def _embed_from_blobs(items: Sequence[WorkItem], engine: Engine, space: OpenSpace) -> int:
     owners = {item.asset_id: item.tenant for item in items}
     assets = list(assets_of(engine, owners).values())
     ids: list[AssetId] = []
     pixels: list[Pixels] = []
-    for asset, picture in zip(assets, _decoded(assets, engine), strict=True):
+    for asset, picture in zip(assets, _decoded(assets, engine, space), strict=True):
         if isinstance(picture, PictureError):
-            engine.catalog.fail_work(space.id, asset.id, picture.fault, str(picture), final=True)
+            engine.catalog.fail_work(space.space.id, asset.id, picture.fault, str(picture), final=True)
         elif picture.pixels is not None:
             ids.append(asset.id)
             pixels.append(picture.pixels)
     if not ids:
         return 0
-    embedded = encode_tolerantly(engine.encoder, np.stack(pixels))
-    store(engine, {id_: owners[id_] for id_ in ids}, ids, embedded)
+    embedded = encode_tolerantly(space.encoder, np.stack(pixels))
+    store(engine, space, {id_: owners[id_] for id_ in ids}, ids, embedded)
     return len(embedded.kept)
 
 
-def _decoded(assets: Sequence[Asset], engine: Engine) -> list[DecodedPicture | PictureError]:
-    spec = engine.encoder.space.pixels
+def _decoded(assets: Sequence[Asset], engine: Engine, space: OpenSpace) -> list[DecodedPicture | PictureError]:
+    spec = space.space.pixels
 
     def read(asset: Asset) -> Future[DecodedPicture]:
         try:

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from indexer.declared import DeclaredFields
+from indexer.embedding import renew_payloads
 from indexer.lookahead import ReadPicture, decode_ahead
-from indexer.payload import payload_of
 from indexer.progress import Tally
 from indexer.sources import SourceItem, Sources
 from indexer.sources.items import unreadable
@@ -31,7 +31,8 @@ from phosphene.catalog.records import (
 )
 from phosphene.decoding import DecodedPicture
 from phosphene.errors import PictureError
-from phosphene.types import AssetId, IngestId, Pixels, TenantId, asset_id, point_id, sha256_of
+from phosphene.open_space import OpenSpace
+from phosphene.types import AssetId, IngestId, Pixels, TenantId, asset_id, sha256_of
 
 LOOKED_UP_AT_ONCE = 256  # items
 MAX_CHUNK_BYTES = 64 * 2**20  # of archive members that are held while they are looked up
@@ -56,6 +57,7 @@ class Intake:
     """One run over some sources. `batches` is a stream; nothing happens until it is iterated."""
 
     engine: Engine
+    space: OpenSpace  # that the pictures are embedded in here; what another one lacks is queued
     tenant: TenantId
     ingest: IngestId
     sources: Sources
@@ -75,7 +77,7 @@ class Intake:
         pictures = decode_ahead(
             self._new_items(),
             decoders=self.engine.decoders,
-            spec=self.engine.encoder.space.pixels if self.with_pixels else None,
+            spec=self.space.space.pixels if self.with_pixels else None,
             max_ahead=2 * size,
             stop=self.stop,
         )
@@ -133,7 +135,7 @@ class Intake:
 
     def _look_for_waiting(self, ids: Sequence[AssetId]) -> None:
         """Queue known pictures that have no embedding in this space: of a killed run, or of another model."""
-        space = self.engine.encoder.space
+        space = self.space.space
         embedded = self.engine.catalog.embedded(space.id, ids)
         waiting = [id_ for id_ in dict.fromkeys(ids) if id_ not in embedded and id_ not in self._under_way]
         if waiting:
@@ -145,7 +147,7 @@ class Intake:
         if not items:
             return
         descriptions = [Description(item.uri, title_of(item), item.metadata) for item in items]
-        space = self.engine.encoder.space
+        space = self.space.space
         answers = self.engine.catalog.describe(self.ingest, self.tenant, space.id, descriptions)
         self._renew_payloads(list(answers.values()))
         counts = _counts(list(answers.values()))
@@ -153,13 +155,9 @@ class Intake:
         self._look_for_waiting([answer.asset_id for answer in answers.values()])
 
     def _renew_payloads(self, registered: Sequence[Registered]) -> None:
-        ids = [one.asset_id for one in registered if one.outcome is Outcome.UPDATED and not one.needs_embedding]
+        ids = [one.asset_id for one in registered if one.outcome is Outcome.UPDATED]
         if ids:
-            assets = self.engine.catalog.assets(self.tenant, ids)
-            space = self.engine.encoder.space
-            self.engine.index.set_payloads(
-                [point_id(id_, space.id) for id_ in assets], [payload_of(asset) for asset in assets.values()]
-            )
+            renew_payloads(self.engine, dict.fromkeys(ids, self.tenant), self.engine.written())
 
     def _settled(self, read: Sequence[ReadPicture]) -> Iterator[Batch]:
         """Register what was read; yield what is to be embedded."""
@@ -198,7 +196,7 @@ class Intake:
             blobs[original_key(one.info.sha256)] = picture.data
             if one.thumbnail is not None:
                 blobs[thumbnail_key(one.info.sha256)] = one.thumbnail
-        space = self.engine.encoder.space
+        space = self.space.space
         with metrics.embed_stage("register"):
             self.engine.blobs.put_many(blobs)
             rows = self._new_assets(good, decoded)

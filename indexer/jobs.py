@@ -10,9 +10,11 @@ from uuid import UUID
 from indexer.embedding import embed_assets, sweep
 from indexer.holding import ending_in
 from indexer.pipeline import ingest
+from indexer.reindex import advance
 from indexer.resuming import resume_ingests, take_up
 from indexer.sources import SourceOptions
 from phosphene.assemble import Engine
+from phosphene.errors import PhospheneError
 from phosphene.generation.run import run_generation, sweep_generations
 from phosphene.jobs import GENERATE_LIMIT_S, JobName, Jobs
 from phosphene.logs import with_ids
@@ -90,8 +92,25 @@ def handlers(
         JobName.EMBED: run_embed,
         JobName.SWEEP: run_sweep,
         JobName.CALIBRATE: run_calibrate,
+        JobName.REINDEX: _reindex_handler(engine, jobs, stop),
         **_generation_handlers(engine, jobs, stop),
     }
+
+
+def _reindex_handler(engine: Engine, jobs: Jobs | None, stop: threading.Event | None) -> Callable[[], None]:
+    told: list[str] = []  # what is in the way, said once and not every second
+
+    def run_reindex() -> None:
+        try:
+            while (stop is None or not stop.is_set()) and advance(engine=engine, jobs=jobs, stop=stop):
+                pass
+            told.clear()
+        except PhospheneError as error:
+            if told != [str(error)]:
+                log.warning("the change of the model does not get on, and is tried again: %s", error)
+            told[:] = [str(error)]
+
+    return run_reindex
 
 
 def _generation_handlers(

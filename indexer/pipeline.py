@@ -80,20 +80,22 @@ def ingest(
             closing.ingest_id = ingest_id = ingest_id or catalog.start_ingest(tenant, specs)
             fields = DeclaredFields(declared, lambda new: engine.declare_fields(tenant, new))
             fields.declare(sources.fields)
-            intake = Intake(
-                engine=engine,
-                tenant=tenant,
-                ingest=ingest_id,
-                sources=sources,
-                declared=fields,
-                tally=tally,
-                stop=stop,
-                with_pixels=jobs is None or isinstance(jobs, LocalJobs),
-            )
-            try:
-                _run(intake, jobs)
-            finally:
-                sources.close()
+            with engine.answering() as space:  # to the end, whatever is swapped meanwhile
+                intake = Intake(
+                    engine=engine,
+                    space=space,
+                    tenant=tenant,
+                    ingest=ingest_id,
+                    sources=sources,
+                    declared=fields,
+                    tally=tally,
+                    stop=stop,
+                    with_pixels=jobs is None or isinstance(jobs, LocalJobs),
+                )
+                try:
+                    _run(intake, jobs)
+                finally:
+                    sources.close()
             closing.state = IngestState.INTERRUPTED if stop.is_set() else IngestState.FINISHED
         return catalog.ingest(tenant, ingest_id)
     finally:
@@ -144,9 +146,9 @@ def recover(engine: Engine, *, stop: threading.Event | None = None) -> int:
 
 def _compare_counts(engine: Engine) -> None:
     """Say where the index lost points without noticing, as a damaged file can make it."""
-    space = engine.encoder.space.id
-    embedded = sum(record.embedded for record in engine.catalog.spaces() if record.space.id == space)
-    there = engine.index.count()
+    space = engine.current
+    embedded = engine.catalog.reindexes.embedded(space.space.id)
+    there = space.index.count()
     if there < embedded:
         log.warning(
             "the index holds %d of %d pictures: run `phosphene verify --repair` to embed the rest again",
@@ -178,26 +180,26 @@ def _count(sources: Sources, tally: Tally) -> None:
 
 
 def _embed_here(batches: Background[Batch], intake: Intake) -> None:
-    engine = intake.engine
+    space = intake.space
     writing: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="writer") as writer:
         for batch in batches:
             intake.tally.stage("embedding")
             if batch.pixels is None:
-                embed_assets(batch.ids, engine=engine)
+                embed_assets(batch.ids, engine=intake.engine, spaces=[space])
                 continue
-            embedded = encode_tolerantly(engine.encoder, batch.pixels)
+            embedded = encode_tolerantly(space.encoder, batch.pixels)
             writing.append(writer.submit(_write, intake, batch, embedded))
             while len(writing) > BATCHES_BEHIND or (writing and writing[0].done()):
                 writing.popleft().result()
         for one in writing:
             one.result()
     if not intake.stop.is_set():
-        engine.index.optimise()
+        space.index.optimise()
 
 
 def _write(intake: Intake, batch: Batch, embedded: Embedded) -> None:
-    store(intake.engine, dict.fromkeys(batch.ids, intake.tenant), batch.ids, embedded)
+    store(intake.engine, intake.space, dict.fromkeys(batch.ids, intake.tenant), batch.ids, embedded)
     intake.done(batch)
     counts, lost = batch.counts, len(embedded.failures)
     # A picture that can't be encoded was registered as added, or was known before.

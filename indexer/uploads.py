@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from indexer.declared import DeclaredFields
-from indexer.embedding import encode_tolerantly, store
+from indexer.embedding import encode_tolerantly, renew_payloads, store
 from indexer.fields import MAX_TITLE, described_fields
-from indexer.payload import payload_of
 from phosphene.assemble import Engine
 from phosphene.blobs import original_key, preview_key, thumbnail_key
 from phosphene.catalog.catalog import UNSET, _Unset
-from phosphene.catalog.records import Asset, AssetState, NewAsset, Outcome, Registered
+from phosphene.catalog.records import Asset, NewAsset, Outcome, Registered
 from phosphene.errors import InvalidInput, PictureError, PictureFault
 from phosphene.jobs import JobName, Jobs, LocalJobs
 from phosphene.types import AssetId, Metadata, TenantId, point_id
@@ -33,29 +32,29 @@ def add_asset(
     `uri` says where it came from, e.g. upload:NAME; `generated`, that it was imagined. Raises PictureError where the
     picture can't be used or not be encoded, and InvalidInput for metadata that contradicts the declared fields.
     """
-    here = jobs is None or isinstance(jobs, LocalJobs)
-    space = engine.encoder.space
-    decoded = engine.decoders.decode(data, spec=space.pixels if here else None).result()
-    held = _held(engine, tenant, metadata or {})
-    sha256 = decoded.info.sha256
-    blobs = {original_key(sha256): data}
-    if decoded.thumbnail is not None:
-        blobs[thumbnail_key(sha256)] = decoded.thumbnail
-    engine.blobs.put_many(blobs)
-    shown = None if title is None else title[:MAX_TITLE]
-    new = NewAsset(decoded.info, uri, None, shown, held, generated=generated)
-    (registered,) = engine.catalog.register(None, tenant, space.id, [new])
-    id_ = registered.asset_id
-    if not registered.needs_embedding:
-        if registered.outcome is Outcome.UPDATED:
-            _renew_payload(engine, engine.catalog.asset(tenant, id_))
-    elif jobs is not None and not here:
-        jobs.send(JobName.EMBED, {"asset_ids": [str(id_)]})
-    elif decoded.pixels is not None:
-        embedded = encode_tolerantly(engine.encoder, decoded.pixels[np.newaxis])
-        store(engine, {id_: tenant}, [id_], embedded)
-        if embedded.failures:
-            raise PictureError(PictureFault.EMBEDDING_FAILED, embedded.failures[0])
+    with engine.answering() as space:
+        here = jobs is None or isinstance(jobs, LocalJobs)
+        decoded = engine.decoders.decode(data, spec=space.space.pixels if here else None).result()
+        held = _held(engine, tenant, metadata or {})
+        sha256 = decoded.info.sha256
+        blobs = {original_key(sha256): data}
+        if decoded.thumbnail is not None:
+            blobs[thumbnail_key(sha256)] = decoded.thumbnail
+        engine.blobs.put_many(blobs)
+        shown = None if title is None else title[:MAX_TITLE]
+        new = NewAsset(decoded.info, uri, None, shown, held, generated=generated)
+        (registered,) = engine.catalog.register(None, tenant, space.space.id, [new])
+        id_ = registered.asset_id
+        if not registered.needs_embedding:
+            if registered.outcome is Outcome.UPDATED:
+                renew_payloads(engine, {id_: tenant}, engine.written())
+        elif jobs is not None and not here:
+            jobs.send(JobName.EMBED, {"asset_ids": [str(id_)]})
+        elif decoded.pixels is not None:
+            embedded = encode_tolerantly(space.encoder, decoded.pixels[np.newaxis])
+            store(engine, space, {id_: tenant}, [id_], embedded)
+            if embedded.failures:
+                raise PictureError(PictureFault.EMBEDDING_FAILED, embedded.failures[0])
     return registered
 
 
@@ -75,13 +74,8 @@ def update_asset_metadata(
     if not isinstance(metadata, _Unset):
         metadata = _held(engine, tenant, metadata)
     asset = engine.catalog.update_asset(tenant, id, title=title, metadata=metadata)
-    _renew_payload(engine, asset)
+    renew_payloads(engine, {id: tenant}, engine.written())
     return asset
-
-
-def _renew_payload(engine: Engine, asset: Asset) -> None:
-    if asset.state is AssetState.INDEXED:
-        engine.index.set_payloads([point_id(asset.id, engine.encoder.space.id)], [payload_of(asset)])
 
 
 def _held(engine: Engine, tenant: TenantId, metadata: Metadata) -> Metadata:
@@ -103,7 +97,8 @@ def remove_asset(tenant: TenantId, id: AssetId, *, engine: Engine) -> Asset:  # 
     Gives what it was. Raises NotFound. Killed half-way, `phosphene verify --repair` takes the rest out.
     """
     gone = engine.catalog.delete_asset(tenant, id)
-    engine.index.delete([point_id(id, engine.encoder.space.id)])
+    for space in engine.written():
+        space.index.delete([point_id(id, space.space.id)])
     if not engine.catalog.holders_of(gone.sha256):
         for key in (original_key(gone.sha256), thumbnail_key(gone.sha256), preview_key(gone.sha256)):
             engine.blobs.delete(key)

@@ -13,13 +13,14 @@ from enum import StrEnum
 from itertools import islice
 from uuid import UUID
 
-from indexer.embedding import sweep
+from indexer.embedding import sweep_space
 from indexer.payload import payload_of
 from phosphene.assemble import Engine
 from phosphene.blobs import GENERATION_INPUTS, GENERATIONS, generation_key, original_key, thumbnail_key
 from phosphene.catalog.records import Asset, AssetState, IngestState
 from phosphene.errors import DamagedData, PictureError
 from phosphene.generation.request import clear_away
+from phosphene.open_space import OpenSpace
 from phosphene.types import AssetId, GenerationId, PointId, Sha256, TenantId, asset_id, point_id, sha256_of
 from phosphene.vectors.base import Payload, StoredPoint
 
@@ -82,31 +83,36 @@ def verify(*, engine: Engine, repair: bool, deep: bool = False) -> VerifyReport:
     `deep` also reads every original and hashes it. Run it while nothing is being ingested: what is on its way looks
     like a difference, though mending it does no harm.
     """
+    with engine.answering() as space:
+        return _verify(engine, space, repair=repair, deep=deep)
+
+
+def _verify(engine: Engine, space: OpenSpace, *, repair: bool, deep: bool) -> VerifyReport:
     report = VerifyReport(repaired=repair)
-    if not _open_index(engine, report, repair=repair):
+    if not _open_index(engine, space, report, repair=repair):
         return report
-    _check_work(engine, report, repair=repair)
+    _check_work(engine, space, report, repair=repair)
     tenants: set[TenantId] = set()
     for page in _pages_of_assets(engine):
         report.assets += len(page)
         tenants |= {asset.tenant for asset in page}
         _check_blobs(engine, page, report, repair=repair, deep=deep)
-        _check_points(engine, page, report, repair=repair)
-    _check_index(engine, report, repair=repair)
+        _check_points(engine, space, page, report, repair=repair)
+    _check_index(engine, space, report, repair=repair)
     _check_unused_blobs(engine, tenants, report, repair=repair)
     _check_generations(engine, report, repair=repair)
     return report
 
 
-def _open_index(engine: Engine, report: VerifyReport, *, repair: bool) -> bool:
+def _open_index(engine: Engine, space: OpenSpace, report: VerifyReport, *, repair: bool) -> bool:
     """Open the index; with `repair`, begin an empty one where it is damaged. Tells whether there is one now."""
     try:
-        _ = engine.index
+        _ = space.index
     except DamagedData as error:
         report.add(Difference.DAMAGED_INDEX, [str(error)], mended=repair)
         if not repair:
             return False
-        engine.discard_index()
+        engine.discard_index(space)
     return True
 
 
@@ -117,14 +123,14 @@ def _pages_of_assets(engine: Engine) -> Iterator[list[Asset]]:
         after = page[-1].id
 
 
-def _check_work(engine: Engine, report: VerifyReport, *, repair: bool) -> None:
-    waiting = engine.catalog.pending_work(engine.encoder.space.id)
+def _check_work(engine: Engine, space: OpenSpace, report: VerifyReport, *, repair: bool) -> None:
+    waiting = engine.catalog.pending_work(space.space.id)
     if waiting:
         report.add(Difference.LEFTOVER_WORK, [f"{waiting} pictures wait for their embedding"])
         report.counts[Difference.LEFTOVER_WORK] = waiting
         if repair:
-            sweep(engine=engine)
-            left = engine.catalog.pending_work(engine.encoder.space.id)
+            sweep_space(space, engine=engine)
+            left = engine.catalog.pending_work(space.space.id)
             report.mend(Difference.LEFTOVER_WORK, max(0, waiting - left))
 
 
@@ -152,12 +158,14 @@ def _make_thumbnail(engine: Engine, asset: Asset) -> bool:
     return thumbnail is not None
 
 
-def _check_points(engine: Engine, page: Sequence[Asset], report: VerifyReport, *, repair: bool) -> None:
+def _check_points(
+    engine: Engine, space: OpenSpace, page: Sequence[Asset], report: VerifyReport, *, repair: bool
+) -> None:
     """Look for pictures whose row says `indexed` and that have no point."""
-    space = engine.encoder.space
-    embedded = engine.catalog.embedded(space.id, [asset.id for asset in page])
-    points = {point_id(id_, space.id): id_ for id_ in embedded}
-    found = engine.index.vectors(list(points))
+    name = space.space.id
+    embedded = engine.catalog.embedded(name, [asset.id for asset in page])
+    points = {point_id(id_, name): id_ for id_ in embedded}
+    found = space.index.vectors(list(points))
     missing = [id_ for point, id_ in points.items() if point not in found]
     # An indexed picture without an embedding here was embedded in another space: after a change of the model.
     missing += [asset.id for asset in page if asset.state is AssetState.INDEXED and asset.id not in embedded]
@@ -165,24 +173,26 @@ def _check_points(engine: Engine, page: Sequence[Asset], report: VerifyReport, *
         return
     report.add(Difference.MISSING_POINT, [str(id_) for id_ in missing])
     if repair:
-        engine.catalog.queue_for(space.id, missing)
-        sweep(engine=engine)
-        report.mend(Difference.MISSING_POINT, len(engine.catalog.embedded(space.id, missing)))
+        engine.catalog.queue_for(name, missing)
+        sweep_space(space, engine=engine)
+        report.mend(Difference.MISSING_POINT, len(engine.catalog.embedded(name, missing)))
 
 
-def _check_index(engine: Engine, report: VerifyReport, *, repair: bool) -> None:
+def _check_index(engine: Engine, space: OpenSpace, report: VerifyReport, *, repair: bool) -> None:
     """Look for points without a row, and for payloads that are not what the row says."""
     after: PointId | None = None
-    while page := engine.index.scroll(after=after, limit=PAGE):
+    while page := space.index.scroll(after=after, limit=PAGE):
         report.points += len(page)
         after = page[-1].id
-        _check_payloads(engine, page, report, repair=repair)
-    if not repair and (counted := engine.index.count()) != report.points:
+        _check_payloads(engine, space, page, report, repair=repair)
+    if not repair and (counted := space.index.count()) != report.points:
         report.add(Difference.COUNT_MISMATCH, [f"the index counts {counted} points and lists {report.points}"])
 
 
-def _check_payloads(engine: Engine, page: Sequence[StoredPoint], report: VerifyReport, *, repair: bool) -> None:
-    space = engine.encoder.space
+def _check_payloads(
+    engine: Engine, space: OpenSpace, page: Sequence[StoredPoint], report: VerifyReport, *, repair: bool
+) -> None:
+    name = space.space.id
     by_tenant: dict[TenantId, list[AssetId]] = defaultdict(list)
     owners: dict[PointId, AssetId] = {}
     for point in page:
@@ -190,13 +200,13 @@ def _check_payloads(engine: Engine, page: Sequence[StoredPoint], report: VerifyR
             owner = AssetId(UUID(str(point.payload.get("asset_id"))))
         except ValueError:
             continue
-        if point_id(owner, space.id) == point.id:
+        if point_id(owner, name) == point.id:
             owners[point.id] = owner
             by_tenant[TenantId(str(point.payload.get("tenant")))].append(owner)
     assets: dict[AssetId, Asset] = {}
     for tenant, ids in by_tenant.items():
         assets |= engine.catalog.assets(tenant, ids)
-    embedded = engine.catalog.embedded(space.id, list(assets))
+    embedded = engine.catalog.embedded(name, list(assets))
     orphans: list[PointId] = []
     stale: dict[PointId, Asset] = {}
     for point in page:
@@ -206,8 +216,8 @@ def _check_payloads(engine: Engine, page: Sequence[StoredPoint], report: VerifyR
         elif _said(point.payload) != _said(payload_of(asset)):
             stale[point.id] = asset
     if repair:
-        engine.index.delete(orphans)
-        engine.index.set_payloads(list(stale), [payload_of(asset) for asset in stale.values()])
+        space.index.delete(orphans)
+        space.index.set_payloads(list(stale), [payload_of(asset) for asset in stale.values()])
     report.add(Difference.ORPHAN_POINT, [str(id_) for id_ in orphans], mended=repair)
     report.add(Difference.STALE_PAYLOAD, [str(asset.id) for asset in stale.values()], mended=repair)
 

@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,9 @@ from phosphene.jobs import CeleryJobs, JobName, Jobs, LocalJobs
 from phosphene.nomatch.calibrate import Calibrated, calibrate
 from phosphene.nomatch.calibration import FALSE_MATCH_RATE
 from phosphene.nomatch.decision import Judge
+from phosphene.nomatch.words import words_key
+from phosphene.open_space import OpenSpace
+from phosphene.open_spaces import OpenSpaces
 from phosphene.settings import Settings
 from phosphene.text_embedding import TextEmbedder
 from phosphene.types import SYSTEM_FIELDS, Field, Sha256, Space, TenantId, sha256_of
@@ -38,6 +42,7 @@ from phosphene.vectors.profiles import PROFILES
 
 LOCAL_JOBS_CAPACITY = 64
 LOCAL_RECOVER_EVERY_S = 20.0
+LOCAL_REINDEX_EVERY_S = 1.0
 
 
 class Engine:
@@ -55,11 +60,8 @@ class Engine:
         self.limits = Limits(max_pixels=settings.max_pixels, max_bytes=settings.max_picture_bytes)
         self._lock = threading.RLock()
         self._calibrating = threading.Lock()
-        self._encoder: Encoder | None = None
-        self._index: VectorIndex | None = None
-        self._texts: TextEmbedder | None = None
+        self.spaces = OpenSpaces(catalog.reindexes, settings=settings, make=self._made)
         self._decoders: DecoderPool | None = None
-        self._judge: Judge | None = None
         # Drawing takes one picture after the other: whoever uses the generator holds this.
         self.generating = threading.Lock()
         # Names this engine in leases: no two are alike, wherever and whenever they run.
@@ -69,32 +71,72 @@ class Engine:
         self._generator_weights: Sha256 | None = None
         self._weights = Weights()
         self._other_encoders: dict[str, Encoder] = {}
-        self._guard: Guard | None = None
-        self._predictor: Predictor | None = None
+
+    @property
+    def current(self) -> OpenSpace:
+        """The space that answers questions."""
+        return self.spaces.current
+
+    def answering(self) -> AbstractContextManager[OpenSpace]:
+        """Hold the space that answers: all that one question needs comes from it, whatever is swapped meanwhile."""
+        return self.spaces.answering()
+
+    def written(self) -> list[OpenSpace]:
+        """Give the spaces that writes go to, that which answers first: two while the model is being changed."""
+        return self.spaces.written()
+
+    def _made(self, model: str, known: Space | None) -> OpenSpace:
+        settings = self.settings
+        return OpenSpace(
+            model,
+            known=known,
+            catalog=self.catalog,
+            blobs=self.blobs,
+            load=lambda name: load_encoder(
+                name, device=settings.device, threads=settings.threads, batch_size=settings.batch_size
+            ),
+            open_index=lambda space: _open_index(settings, space),
+            make_guard=lambda texts, encoder: Guard(
+                texts,
+                encoder=encoder,
+                blocked_concepts=settings.blocked_concepts,
+                blocked_score=settings.blocked_score,
+                moderation=settings.moderation,
+            ),
+            make_predictor=lambda space: Predictor(lambda: self.generator, drawing=self.generating, space=space),
+        )
 
     @property
     def encoder(self) -> Encoder:
-        """The model that pictures and texts are embedded with. Raises ModelError."""
-        with self._lock:
-            if self._encoder is None:
-                settings = self.settings
-                self._encoder = load_encoder(
-                    settings.model, device=settings.device, threads=settings.threads, batch_size=settings.batch_size
-                )
-                self.catalog.record_space(self._encoder.space)
-            return self._encoder
+        """The model of the space that answers. Raises ModelError."""
+        return self.current.encoder
 
     @property
     def index(self) -> VectorIndex:
-        """The vectors of the encoder's space."""
-        with self._lock:
-            if self._index is None:
-                index = _open_index(self.settings, self.encoder.space)
-                index.declare([*SYSTEM_FIELDS, *self.catalog.all_fields()])
-                self._index = index
-            return self._index
+        """The vectors of the space that answers."""
+        return self.current.index
 
-    def discard_index(self) -> None:
+    @property
+    def texts(self) -> TextEmbedder:
+        """Texts to embeddings of the space that answers."""
+        return self.current.texts
+
+    @property
+    def judge(self) -> Judge:
+        """Tells whether the best hits of a search are a match, in the space that answers."""
+        return self.current.judge
+
+    @property
+    def guard(self) -> Guard:
+        """What is not imagined. Raises InvalidSettings for a hook or a list that can't be read."""
+        return self.current.guard
+
+    @property
+    def predictor(self) -> Predictor:
+        """What a text would look like in the space that answers."""
+        return self.current.predictor
+
+    def discard_index(self, space: OpenSpace | None = None) -> None:
         """Throw away an embedded index that is damaged, so that the next use makes an empty one.
 
         The catalogue and the blobs have all that is needed to fill it again: `indexer.verify` does. Raises
@@ -104,27 +146,19 @@ class Engine:
             raise InvalidSettings(f"the index at {self.settings.qdrant_url} is not ours to discard: restore it there")
         from phosphene.vectors.edge import EdgeIndex
 
-        with self._lock:
-            if self._index is not None:
-                self._index.close()
-                self._index = self._judge = None
-            EdgeIndex.discard(_index_folder(self.settings, self.encoder.space))
+        damaged = space or self.current
+        damaged.close_index()
+        EdgeIndex.discard(_index_folder(self.settings, damaged.space))
 
-    @property
-    def texts(self) -> TextEmbedder:
-        """Texts to embeddings: cached, and batched over concurrent callers."""
-        with self._lock:
-            if self._texts is None:
-                self._texts = TextEmbedder(self.encoder)
-            return self._texts
+    def drop_vectors(self, space: Space) -> None:
+        """Delete the vectors of a space that is open nowhere here, and what was derived from them."""
+        self.blobs.delete(words_key(space.id))
+        if self.settings.qdrant_url is None:
+            from phosphene.vectors.edge import EdgeIndex
 
-    @property
-    def judge(self) -> Judge:
-        """Tells whether the best hits of a search are a match."""
-        with self._lock:
-            if self._judge is None:
-                self._judge = Judge(catalog=self.catalog, index=self.index, encoder=self.encoder, blobs=self.blobs)
-            return self._judge
+            EdgeIndex.discard(_index_folder(self.settings, space))
+        else:
+            _open_index(self.settings, space).drop()
 
     @property
     def generator(self) -> Generator:
@@ -198,31 +232,6 @@ class Engine:
         return encoder
 
     @property
-    def predictor(self) -> Predictor:
-        """What a text would look like, to search with."""
-        space = self.index.space
-        with self._lock:
-            if self._predictor is None:
-                self._predictor = Predictor(lambda: self.generator, drawing=self.generating, space=space)
-            return self._predictor
-
-    @property
-    def guard(self) -> Guard:
-        """What is not imagined. Raises InvalidSettings for a hook or a list that can't be read."""
-        texts, encoder = self.texts, self.encoder
-        with self._lock:
-            if self._guard is None:
-                settings = self.settings
-                self._guard = Guard(
-                    texts,
-                    encoder=encoder,
-                    blocked_concepts=settings.blocked_concepts,
-                    blocked_score=settings.blocked_score,
-                    moderation=settings.moderation,
-                )
-            return self._guard
-
-    @property
     def decoders(self) -> DecoderPool:
         """Processes that turn bytes into pixels."""
         with self._lock:
@@ -237,28 +246,37 @@ class Engine:
             return self._decoders
 
     def calibrate(
-        self, tenant: TenantId, *, false_match_rate: float = FALSE_MATCH_RATE, stop: threading.Event | None = None
+        self,
+        tenant: TenantId,
+        *,
+        false_match_rate: float = FALSE_MATCH_RATE,
+        stop: threading.Event | None = None,
+        space: OpenSpace | None = None,
     ) -> list[Calibrated]:
-        """Learn to tell matches in a tenant's catalogue. Raises Overloaded while another one is being done."""
+        """Learn to tell matches in a tenant's catalogue, in the space that answers or in another.
+
+        Raises Overloaded while another calibration is being done.
+        """
         if not self._calibrating.acquire(blocking=False):
             raise Overloaded("another calibration is under way: try again when it is done", retry_after_s=30.0)
         try:
-            return calibrate(
-                tenant,
-                catalog=self.catalog,
-                index=self.index,
-                judge=self.judge,
-                blobs=self.blobs,
-                false_match_rate=false_match_rate,
-                stop=stop,
-            )
+            with (space or self.current).held() as chosen:
+                return calibrate(
+                    tenant,
+                    catalog=self.catalog,
+                    index=chosen.index,
+                    judge=chosen.judge,
+                    blobs=self.blobs,
+                    false_match_rate=false_match_rate,
+                    stop=stop,
+                )
         finally:
             self._calibrating.release()
 
     def warm(self) -> None:
         """Load everything that the first query would otherwise wait for."""
-        self.texts.embed("warm up")
-        _ = self.index, self.decoders, self.judge, self.guard
+        self.current.warm()
+        _ = self.decoders, self.guard
 
     def fields(self, tenant: TenantId) -> list[Field]:
         """Every field that a tenant's filters may name."""
@@ -268,7 +286,8 @@ class Engine:
         """Add metadata fields: to the catalogue, and as payload indexes. Raises InvalidInput where kinds differ."""
         if fields:
             declared = self.catalog.declare_fields(tenant, fields)
-            self.index.declare(declared)
+            for space in self.written():
+                space.index.declare(declared)
 
     def close(self) -> None:
         """Let go of everything, stores last."""
@@ -277,11 +296,10 @@ class Engine:
                 closing.callback(self.held.release)
             closing.callback(self.catalog.close)
             closing.callback(self.blobs.close)
-            for part in (self._index, self._texts, self._decoders):
-                if part is not None:
-                    closing.callback(part.close)
-            self._index = self._texts = self._decoders = self._judge = self._guard = self._generator = None
-            self._predictor = None
+            closing.callback(self.spaces.close)
+            if self._decoders is not None:
+                closing.callback(self._decoders.close)
+            self._decoders = self._generator = None
             self._other_encoders = {}
 
     def __enter__(self) -> Self:
@@ -309,11 +327,12 @@ def open_engine(settings: Settings, *, command: str) -> Engine:
 
 
 def open_jobs(settings: Settings, handlers: Mapping[JobName, Callable[..., None]]) -> Jobs:
-    """Jobs go to Celery where a broker is set, to threads of this process else, which also find lost generations."""
+    """Jobs go to Celery where a broker is set, to threads of this process else, which also find what is to be done."""
     if settings.broker_url is not None:
         return CeleryJobs(settings.broker_url.get_secret_value())
-    recovering = {JobName.RECOVER: LOCAL_RECOVER_EVERY_S} if JobName.RECOVER in handlers else {}
-    return LocalJobs(handlers, capacity=LOCAL_JOBS_CAPACITY, every_s=recovering)
+    every_s = {JobName.RECOVER: LOCAL_RECOVER_EVERY_S, JobName.REINDEX: LOCAL_REINDEX_EVERY_S}
+    every_s = {name: seconds for name, seconds in every_s.items() if name in handlers}
+    return LocalJobs(handlers, capacity=LOCAL_JOBS_CAPACITY, every_s=every_s)
 
 
 def _open_catalog(settings: Settings) -> Catalog:

@@ -48,6 +48,7 @@ class JobName(StrEnum):
     CALIBRATE = "phosphene.calibrate"
     GENERATE = "phosphene.generate"
     RECOVER = "phosphene.recover"  # find generations that nobody is at
+    REINDEX = "phosphene.reindex"  # go on with a change of the model
 
 
 QUEUE_OF = {
@@ -57,10 +58,11 @@ QUEUE_OF = {
     JobName.CALIBRATE: "maintenance",
     JobName.GENERATE: "generate",
     JobName.RECOVER: "maintenance",
+    JobName.REINDEX: "maintenance",
 }
 QUEUES = tuple(dict.fromkeys(QUEUE_OF.values()))
 # Of a process that runs its jobs itself: a thread for each, so that a long ingest does not hold up a picture.
-_LANE_OF = {JobName.GENERATE: "generate", JobName.RECOVER: "generate"}
+_LANE_OF = {JobName.GENERATE: "generate", JobName.RECOVER: "generate", JobName.REINDEX: "reindex"}
 _OTHERS = "jobs"
 
 
@@ -166,7 +168,7 @@ class _Lane:
 
 
 class LocalJobs:
-    """Background threads that run jobs in the order they came: one for generations, one for all else.
+    """Background threads that run jobs in the order they came: for generations, for changes of the model, for the rest.
 
     `every_s` names jobs that are also done by themselves, at once and then at about that distance, while none waits.
     """

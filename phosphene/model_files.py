@@ -72,6 +72,13 @@ class Architectures(Protocol):
         """Name everything of the form architecture/tag."""
 
 
+def full_name(model: str) -> str:
+    """Name a model so that it means the same in any working folder: paths are made absolute."""
+    model = model.strip()
+    path = Path(model).expanduser()
+    return str(path.absolute()) if model and model != STARTER and path.exists() else model
+
+
 def find_model(model: str, *, architectures: Architectures, cache_dir: Path | None = None) -> ModelFiles:
     """Find the files of a model, downloading from the hub what is not cached.
 

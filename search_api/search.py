@@ -20,12 +20,25 @@ from numpy.typing import NDArray
 from phosphene import metrics, tracing
 from phosphene.assemble import Engine
 from phosphene.catalog.records import Asset
-from phosphene.errors import InvalidCursor, InvalidQuery, Overloaded
+from phosphene.decoding import DecoderPool
+from phosphene.encoders import Encoder
+from phosphene.errors import InvalidCursor, InvalidInput, InvalidQuery, Overloaded
 from phosphene.filters import Filter, tenant_filter
 from phosphene.generation.retrieve import towards
 from phosphene.nomatch.decision import Match, Question
 from phosphene.nomatch.evidence import HEAD
-from phosphene.types import AssetId, Float32, Modality, PointId, RawEmbeddings, TenantId, UnitEmbeddings, point_id
+from phosphene.open_space import OpenSpace
+from phosphene.types import (
+    AssetId,
+    Float32,
+    Modality,
+    PointId,
+    RawEmbeddings,
+    Space,
+    TenantId,
+    UnitEmbeddings,
+    point_id,
+)
 from phosphene.vectors.base import ScoredPoint, VectorIndex, VectorQuery, asset_of
 from search_api import cursor as cursors
 from search_api.cursor import Cursor
@@ -103,21 +116,39 @@ def run_search(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> Searc
     """Answer a question from the pictures of a tenant.
 
     A page can be shorter than the limit where pictures were deleted meanwhile; next_cursor tells whether it goes on.
-    Raises InvalidQuery, InvalidCursor, PictureError, NotFound (asset_id) and Unavailable; with prior_search also
+    All of an answer comes from one space. While the model is being changed, a cursor goes on in the space that it came
+    from. Raises InvalidQuery, InvalidCursor, PictureError, NotFound (asset_id) and Unavailable; with prior_search also
     ModelError and SpaceMismatch, where there is no generator of the catalogue's CLIP space.
     """
+    with engine.answering() as space:
+        try:
+            return _answer(query, space, engine=engine, tenant=tenant)
+        except InvalidQuery as error:  # as a vector of the other space
+            if query.cursor is None:
+                raise
+            refused: InvalidInput = error
+        except InvalidCursor as error:
+            refused = error
+    for other in engine.written():
+        if other is not space:
+            with other.held(), contextlib.suppress(InvalidCursor, InvalidQuery):
+                return _answer(query, other, engine=engine, tenant=tenant)
+    raise refused
+
+
+def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: TenantId) -> SearchAnswer:
     watch = _Stopwatch()
     text = normalised_text(query.text) if query.text is not None else None
-    embedding = _embed(query, text, engine, tenant)
+    embedding = _embed(query, text, space, engine=engine, tenant=tenant)
     watch.lap("embed")
 
     question = _fingerprint(query, text, embedding, tenant)
     before, by_prior = _cursor(query, question)
     itself = point_id(query.asset_id, embedding.space.id) if query.asset_id is not None else None
     asked = VectorQuery(embedding.rows[0], query.limit, tenant_filter(tenant, query.filter))
-    listed, head = _first_and_page(asked, before=None if by_prior else before, itself=itself, index=engine.index)
+    listed, head = _first_and_page(asked, before=None if by_prior else before, itself=itself, index=space.index)
     watch.lap("vectors")
-    match = engine.judge.judge(
+    match = space.judge.judge(
         Question(tenant, asked.vector, _modality(query), head, query.filter, itself=query.asset_id)
     )
     watch.lap("match")
@@ -125,7 +156,7 @@ def run_search(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> Searc
     expected: frozenset[PointId] | None = None  # what the text by itself shows by this place, where the prior searches
     if text is not None and (by_prior or (query.prior_search and before is None and head and not match.matched)):
         try:
-            mixed = towards(embedding, engine.predictor.predict(text))
+            mixed = towards(embedding, space.predictor.predict(text))
         except Overloaded as error:
             if by_prior:
                 raise  # the page before was of a list that can't be gone on with now
@@ -133,7 +164,7 @@ def run_search(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> Searc
         else:
             watch.lap("embed")
             question = _by_prior(question)
-            listed, expected = _expected(asked, mixed.rows[0], before=before, index=engine.index)
+            listed, expected = _expected(asked, mixed.rows[0], before=before, index=space.index)
             match = replace(
                 match, note=f"{match.note}; this is of the text by itself, hits of the prior are not judged"
             )
@@ -169,37 +200,38 @@ def normalised_text(text: str) -> str:
     return words
 
 
-def embed_pictures(files: Sequence[bytes], *, engine: Engine) -> UnitEmbeddings:
+def embed_pictures(files: Sequence[bytes], *, encoder: Encoder, decoders: DecoderPool) -> UnitEmbeddings:
     """Decode picture files in the pool and embed them: (n, d). Raises PictureError."""
-    spec = engine.encoder.space.pixels
-    decoding = [engine.decoders.decode(data, spec=spec, thumbnail=False) for data in files]
+    spec = encoder.space.pixels
+    decoding = [decoders.decode(data, spec=spec, thumbnail=False) for data in files]
     pixels = [decoded.pixels for decoded in (future.result() for future in decoding) if decoded.pixels is not None]
-    return engine.encoder.encode_pixels(np.stack(pixels)).unit()
+    return encoder.encode_pixels(np.stack(pixels)).unit()
 
 
-def _embed(query: SearchQuery, text: str | None, engine: Engine, tenant: TenantId) -> UnitEmbeddings:
+def _embed(
+    query: SearchQuery, text: str | None, space: OpenSpace, *, engine: Engine, tenant: TenantId
+) -> UnitEmbeddings:
     if text is not None:
-        return engine.texts.embed(text)
+        return space.texts.embed(text)
     if query.image is not None:
-        return embed_pictures([query.image], engine=engine)
+        return embed_pictures([query.image], encoder=space.encoder, decoders=engine.decoders)
     if query.asset_id is not None:
-        return _embedding_of(query.asset_id, engine, tenant)
-    return _checked_vector(query.vector, engine)
+        engine.catalog.asset(tenant, query.asset_id)  # NotFound, also where it is another tenant's
+        return _embedding_of(query.asset_id, space.index)
+    return _checked_vector(query.vector, space.space)
 
 
-def _embedding_of(asset: AssetId, engine: Engine, tenant: TenantId) -> UnitEmbeddings:
-    engine.catalog.asset(tenant, asset)  # NotFound, also where it is another tenant's
-    space = engine.index.space
+def _embedding_of(asset: AssetId, index: VectorIndex) -> UnitEmbeddings:
+    space = index.space
     point = point_id(asset, space.id)
-    vector = engine.index.vectors([point]).get(point)
+    vector = index.vectors([point]).get(point)
     if vector is None:
         msg = f"asset {asset} has no embedding yet: try again when its ingest has finished"
         raise InvalidQuery(msg)
     return UnitEmbeddings(space, np.asarray(vector, dtype=np.float32)[None])
 
 
-def _checked_vector(vector: Numbers | None, engine: Engine) -> UnitEmbeddings:
-    space = engine.index.space
+def _checked_vector(vector: Numbers | None, space: Space) -> UnitEmbeddings:
     row = np.asarray(vector, dtype=np.float64)
     if row.shape != (space.dimension,):
         msg = f"a vector of {space.id} has {space.dimension} numbers, not {row.size}"

@@ -29,6 +29,7 @@ from workers.scraped import scraped
 
 LOAD_MODEL_S = 600  # Celery gives a child 4 s by itself
 SWEEP_EVERY_S = 10.0  # with the lease of 20 s: how long at most nobody is at what a dead worker held
+REINDEX_EVERY_S = 5.0
 RECOVER_EVERY_S = 15.0  # half of what the lease of a generation lasts
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,11 @@ def run_worker(
     jobs.ping()
     if broker.startswith(("amqp", "pyamqp")):
         _declare_dead_letters(app)
-    rung = {JobName.SWEEP: sweep_every_s, JobName.RECOVER: min(sweep_every_s, RECOVER_EVERY_S)}
+    rung = {
+        JobName.SWEEP: sweep_every_s,
+        JobName.RECOVER: min(sweep_every_s, RECOVER_EVERY_S),
+        JobName.REINDEX: min(sweep_every_s, REINDEX_EVERY_S),
+    }
     rung = {name: every_s for name, every_s in rung.items() if QUEUE_OF[name] in queues}
     with scraped(settings), _trouble_from_children() as trouble, _doorbell(jobs, rung):
         worker = app.Worker(

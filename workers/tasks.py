@@ -175,3 +175,9 @@ def sweep(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  wha
 def recover(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
     """Have generations drawn that nobody is at."""
     _do(task, JobName.RECOVER, arguments)
+
+
+@shared_task(name=JobName.REINDEX.value, **_OPTIONS)
+def reindex(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
+    """Go on with a change of the model, if there is one."""
+    _do(task, JobName.REINDEX, arguments)

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
@@ -268,6 +268,18 @@ class Reindex:
     def done(self) -> int:
         """How many pictures have been dealt with; those that could not be embedded are among them."""
         return max(0, min(self.seen, self.total) - self.waiting)
+
+    def pace(self) -> float:
+        """Give the pictures a second, since it was begun or taken up again; 0 until there is something to measure."""
+        seconds = (datetime.now(UTC) - self.paced_at).total_seconds()
+        return max(0.0, (self.done - self.paced_done) / seconds) if seconds > 0 else 0.0
+
+    def remaining_s(self) -> float | None:
+        """Give the seconds that the rest of the building will take at this pace."""
+        pace = self.pace()
+        if self.state is not ReindexState.BUILDING or not pace:
+            return None
+        return max(0, self.total - self.done) / pace
 
 
 class GenerationState(StrEnum):

@@ -9,6 +9,7 @@ from phosphene.blobs import original_key
 from phosphene.encoders import Encoder
 from phosphene.errors import InvalidInput, NotFound
 from phosphene.generation.asked import AskedPart, GenerationRequest
+from phosphene.open_space import OpenSpace
 from phosphene.types import AssetId, RawEmbeddings, TenantId, UnitEmbeddings, point_id
 from phosphene.unclip.base import ClipSpace
 from phosphene.unclip.imagine import Part
@@ -39,10 +40,10 @@ def embedding_of_asset(asset_id: AssetId, *, engine: Engine, tenant: TenantId, c
     """
     asset = engine.catalog.asset(tenant, asset_id)
     encoder = engine.encoder_for(clip)
-    if encoder is engine.encoder:
-        indexed = _indexed(asset_id, engine)
-        if indexed is not None:
-            return indexed
+    with engine.answering() as answering:
+        indexed = _indexed(asset_id, answering, engine) if encoder is answering.encoder else None
+    if indexed is not None:
+        return indexed
     try:
         original = engine.blobs.get(original_key(asset.sha256))
     except NotFound as error:
@@ -50,10 +51,10 @@ def embedding_of_asset(asset_id: AssetId, *, engine: Engine, tenant: TenantId, c
     return embedding_of_picture(original, engine=engine, encoder=encoder)
 
 
-def _indexed(asset_id: AssetId, engine: Engine) -> RawEmbeddings | None:
-    space = engine.encoder.space
+def _indexed(asset_id: AssetId, opened: OpenSpace, engine: Engine) -> RawEmbeddings | None:
+    space = opened.space
     point = point_id(asset_id, space.id)
-    vector = engine.index.vectors([point]).get(point)
+    vector = opened.index.vectors([point]).get(point)
     norm = engine.catalog.embedded(space.id, [asset_id]).get(asset_id)
     if vector is None or norm is None:
         return None

@@ -77,12 +77,12 @@ class WordEmbeddings:
         listed = np.frombuffer(json.dumps(list(known), ensure_ascii=False).encode(), dtype=np.uint8)
         out = io.BytesIO()
         np.savez(out, words=listed, rows=np.stack(list(known.values())).astype(np.float16))
-        blobs.put(_key(self._encoder.space.id), out.getvalue())
+        blobs.put(words_key(self._encoder.space.id), out.getvalue())
 
     def load(self, blobs: BlobStore) -> None:
         """Remember what was kept for this space, if anything was and can be read: it is only a saving."""
         try:
-            self._remember(_read(blobs.get(_key(self._encoder.space.id))))
+            self._remember(_read(blobs.get(words_key(self._encoder.space.id))))
         except NotFound:
             return
         except (Unavailable, ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
@@ -115,5 +115,6 @@ def _read(kept: bytes) -> dict[str, Float32]:
     return dict(zip(words, rows, strict=True))
 
 
-def _key(space: SpaceId) -> str:
+def words_key(space: SpaceId) -> str:
+    """Name the blob that has the words of a space."""
     return f"words/{space}.npz"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from fastapi import APIRouter
 
 from search_api import problems
@@ -19,11 +18,17 @@ def embed(body: EmbeddingsRequest, engine: EngineDep, principal: PrincipalDep) -
     """Embed texts and pictures in this server's space. Nothing is kept."""
     del principal  # any caller may; the guard has seen the key
     texts = [normalised_text(text) for text in body.texts]
-    space = engine.encoder.space
+    with engine.answering() as opened:
+        encoder = opened.encoder
+        images = (
+            embed_pictures(body.images, encoder=encoder, decoders=engine.decoders).rows.tolist() if body.images else []
+        )
+        embedded = encoder.encode_texts(texts).unit().rows.tolist() if texts else []
+    space = encoder.space
     return EmbeddingsResponse(
         space=space.id,
         model=space.model,
         dimension=space.dimension,
-        texts=engine.encoder.encode_texts(texts).unit().rows.tolist() if texts else [],
-        images=np.asarray(embed_pictures(body.images, engine=engine).rows).tolist() if body.images else [],
+        texts=embedded,
+        images=images,
     )

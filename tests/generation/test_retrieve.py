@@ -199,7 +199,7 @@ def test_a_generator_that_draws_keeps_no_search_waiting(
 ) -> None:
     monkeypatch.setattr(retrieve, "_WAIT_S", 0.05)
     page = ask(limit=5, prior_search=True)
-    engine._predictor = None  # forgets
+    engine.current._predictor = None  # forgets
     with engine.generating:
         answer = ask(limit=5, prior_search=True)
         assert [hit.asset.id for hit in answer.hits] == [hit.asset.id for hit in ask(limit=5).hits]

@@ -100,7 +100,7 @@ class WatchedEncoder:
 def watch(engine: Engine, before: Callable[[Pixels], None] = let_pass) -> WatchedEncoder:
     """Put a watch on an engine's encoder."""
     watched = WatchedEncoder(engine.encoder, before)
-    engine._encoder = watched
+    engine.current._encoder = watched
     return watched
 
 

@@ -184,10 +184,11 @@ def test_every_answer_is_locked_down(served: Served) -> None:
 def test_an_error_of_ours_shows_nothing_of_our_insides(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     with serving(data) as served:
         served.engine.catalog.close()
-        served.engine._decoders = served.engine._texts = None
-        served.engine._encoder = object()  # type: ignore[assignment]  # breaks what nobody foresaw
+        space = served.engine.current
+        served.engine._decoders = space._texts = None
+        space._encoder = object()  # type: ignore[assignment]  # breaks what nobody foresaw
         response = served.client.post("/v1/search", json={"text": "a cat"})
-        served.engine._encoder = None
+        space._encoder = None
         assert response.status_code == 500
         assert response.headers["content-type"] == "application/problem+json"
         assert "object" not in response.text

@@ -1,0 +1,259 @@
+"""Changing the model without a gap: a new space is built beside the old one, held against gates, and swapped in.
+
+    building -> checking -> ready -> swapped -> finished (the old space is dropped)
+                         -> refused             and up to `swapped`, --rollback goes back to ready
+    up to ready: --abort -> aborted (the new space is dropped)
+
+Where things stand is in the catalogue (phosphene/catalog/reindexes.py), and `advance` does the next step of it: so any
+process may be killed at any time, and the next one goes on. From the start to the end every picture that comes in, goes
+or is described anew is so in both spaces: a registration queues it for both in its own transaction, whoever changes
+payloads or deletes points asks the catalogue afterwards which spaces are written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from indexer.embedding import sweep_space
+from indexer.gates import Options, judge
+from phosphene.assemble import Engine
+from phosphene.catalog.records import NamedSpace, Reindex, ReindexState
+from phosphene.errors import InvalidInput, NotFound, Unavailable
+from phosphene.evaluation.golden import look_up
+from phosphene.jobs import JobName, Jobs, LocalJobs, show_life
+from phosphene.model_files import full_name
+from phosphene.open_space import OpenSpace
+
+TICK_S = 5.0  # workers are asked that often whether there is something to do
+IDS_IN_A_TASK = 64
+LEASE_S = 900.0
+CATCH_UP_S = 60.0  # a swap waits so long for pictures that have just come in
+DROP_GRACE_S = 60.0  # for other processes to answer from the space that stays
+_PAGE = 1024  # pictures that are queued at once for workers
+_FEWEST_WAITING = 2048  # of them that wait for workers
+_IN_USE_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+def start_reindex(model: str, options: Options, *, engine: Engine) -> Reindex:
+    """Begin to move to another model, or go on with it, under these options. Takes as long as loading the model.
+
+    Raises ModelError, and InvalidInput where that model answers already, or a change to another one is under way.
+    """
+    if options.golden:
+        look_up(
+            options.golden,
+            tenant=options.tenant,
+            named=lambda names: engine.catalog.assets_named(options.tenant, names),
+        )
+    after = engine.spaces.learn(model)
+    reindexes = engine.catalog.reindexes
+    active = reindexes.active()
+    if active is not None:
+        return _go_on(active, after, options, engine)
+    current = engine.current
+    before = NamedSpace(full_name(current.model), current.space)
+    if before.space.id == after.space.id:
+        raise InvalidInput(f"{after.model} answers already (space {after.space.id})")
+    return reindexes.start(before, after, options.to_json())
+
+
+def _go_on(active: Reindex, after: NamedSpace, options: Options, engine: Engine) -> Reindex:
+    if not active.state.writes_both:
+        raise Unavailable("what the last change of the model left is being cleared away: try again in a minute")
+    if active.state is ReindexState.SWAPPED:
+        if after.space.id == active.before.space.id:
+            raise InvalidInput(f"{after.model} answered before: phosphene reindex --rollback")
+        raise InvalidInput(
+            f"{active.before.model} is still kept for a rollback: phosphene reindex --finish drops it, then begin anew"
+        )
+    if after.space.id != active.after.space.id:
+        raise InvalidInput(f"a change to {active.after.model} is under way: end it with phosphene reindex --abort")
+    engine.catalog.reindexes.renew_options(active.id, options.to_json())
+    return require_active(engine)
+
+
+def require_active(engine: Engine) -> Reindex:
+    """Give the change under way. Raises NotFound."""
+    active = engine.catalog.reindexes.active()
+    if active is None:
+        raise NotFound("no change of the model is under way: phosphene reindex --model NAME starts one")
+    return active
+
+
+def swap(*, engine: Engine) -> None:
+    """Let the new model answer as soon as it may: `advance` does it. Raises InvalidInput, NotFound."""
+    engine.catalog.reindexes.ask_swap(require_active(engine).id)
+
+
+def roll_back(*, engine: Engine) -> None:
+    """Let the model before answer again: here when this returns, in other processes within seconds."""
+    engine.catalog.reindexes.roll_back(require_active(engine).id)
+    engine.spaces.follow()
+
+
+def finish(*, engine: Engine) -> None:
+    """Give up the model before: `advance` drops its space. Raises InvalidInput, NotFound."""
+    engine.catalog.reindexes.finish(require_active(engine).id)
+
+
+def abort(*, engine: Engine) -> None:
+    """Give up the new model: `advance` drops its space. Raises InvalidInput, NotFound."""
+    engine.catalog.reindexes.abort(require_active(engine).id)
+
+
+ACTIONS: dict[str, Callable[..., None]] = {"swap": swap, "rollback": roll_back, "finish": finish, "abort": abort}
+
+
+def advance(*, engine: Engine, jobs: Jobs | None = None, stop: threading.Event | None = None) -> bool:
+    """Do the next step of the change under way, if there is one; tell whether there is more to be done at once.
+
+    With the `jobs` of workers, pictures are queued for these; else they are embedded here. Raises what stores and
+    models raise: the change stays where it is, and says so.
+    """
+    reindexes = engine.catalog.reindexes
+    if reindexes.active() is None:
+        return False
+    owner = f"{engine.owner}/{threading.get_ident()}"
+    leased = reindexes.lease(owner=owner, lease_s=0.0 if engine.settings.embedded else LEASE_S)
+    if leased is None:
+        return False
+    error: str | None = None
+    try:
+        return _Step(engine, None if isinstance(jobs, LocalJobs) else jobs, stop or threading.Event()).do(leased)
+    except Exception as caught:
+        error = str(caught) or type(caught).__name__
+        raise
+    finally:
+        with contextlib.suppress(Unavailable):
+            reindexes.release(leased.id, owner=owner, error=error)
+
+
+class _Step:
+    """One step: tells whether there is more to be done at once."""
+
+    def __init__(self, engine: Engine, jobs: Jobs | None, stop: threading.Event) -> None:
+        self._engine, self._jobs, self._stop = engine, jobs, stop
+        self._reindexes = engine.catalog.reindexes
+
+    def do(self, reindex: Reindex) -> bool:
+        match reindex.state:
+            case ReindexState.BUILDING:
+                return self._build(reindex)
+            case ReindexState.CHECKING:
+                return self._check(reindex)
+            case ReindexState.READY if reindex.options["swap"]:
+                return self._swap(reindex)
+            case ReindexState.FINISHED:
+                return self._drop(reindex, reindex.before)
+            case ReindexState.ABORTED:
+                return self._drop(reindex, reindex.after)
+        return self._keep_in_step(reindex)
+
+    def _build(self, reindex: Reindex) -> bool:
+        if reindex.pass_ended_at is None:
+            if self._jobs is None:
+                self._queue_and_embed(reindex)
+            else:
+                return self._send(reindex, self._jobs)
+            return True
+        if self._jobs is None:
+            sweep_space(self._open(reindex.after), engine=self._engine, stop=self._stop)
+        if self._reindexes.unfinished(reindex):
+            return False  # others are at it
+        missing = self._reindexes.close_pass(reindex)
+        if missing:
+            log.warning("%d pictures can't be embedded with %s: quarantine says why", missing, reindex.after.model)
+        return True
+
+    def _queue_and_embed(self, reindex: Reindex) -> None:
+        size = 2 * self._engine.settings.batch_size
+        if reindex.waiting < 2 * size:
+            self._reindexes.queue_page(reindex, limit=size)
+        sweep_space(self._open(reindex.after), engine=self._engine, stop=self._stop, most=size)
+
+    def _send(self, reindex: Reindex, jobs: Jobs) -> bool:
+        """Keep so many pictures waiting for workers as they do until they are asked again, and some more."""
+        pace = reindex.pace()
+        room = max(_FEWEST_WAITING, int(3 * TICK_S * pace)) - reindex.waiting
+        while room > 0 and not self._stop.is_set():
+            ids = self._reindexes.queue_page(reindex, limit=_PAGE)
+            for start in range(0, len(ids), IDS_IN_A_TASK):
+                some = [str(id_) for id_ in ids[start : start + IDS_IN_A_TASK]]
+                jobs.send(JobName.EMBED, {"asset_ids": some})
+            room -= len(ids)
+            if not ids and require_active(self._engine).pass_ended_at is not None:
+                return True
+            show_life()
+        return False
+
+    def _check(self, reindex: Reindex) -> bool:
+        """Bring the new space into shape, calibrate it as the one before was, hold it against the gates."""
+        after = self._open(reindex.after)
+        with after.held():
+            after.index.optimise()
+            self._calibrate(reindex, after)
+            if self._stop.is_set():
+                return False
+            report, passed = judge(reindex, engine=self._engine)
+        if self._reindexes.judged(reindex.id, report, passed=passed):
+            for gate in report["gates"]:
+                told = "passed" if gate["passed"] else "NOT passed"
+                log.info("change to %s: %s %s: %s", reindex.after.model, gate["name"], told, gate["detail"])
+        return True
+
+    def _calibrate(self, reindex: Reindex, after: OpenSpace) -> None:
+        """Learn to tell matches in the new space, for tenants that have calibrated the one before."""
+        before = self._open(reindex.before)
+        for tenant in self._engine.catalog.reindexes.calibrated_tenants(reindex.before.space.id):
+            show_life()
+            if any(not one.stale for one in after.judge.standing(tenant)):
+                continue  # by whoever was at this before
+            rates = [one.calibration.false_match_rate for one in before.judge.standing(tenant)]
+            if rates:
+                self._engine.calibrate(tenant, false_match_rate=rates[0], stop=self._stop, space=after)
+
+    def _swap(self, reindex: Reindex) -> bool:
+        after = self._open(reindex.after)
+        after.warm()
+        if self._jobs is None:
+            sweep_space(after, engine=self._engine, stop=self._stop)
+        patient = (datetime.now(UTC) - reindex.touched_at).total_seconds() < CATCH_UP_S
+        if not self._reindexes.swap(reindex.id, whatever_waits=not patient):
+            return self._jobs is None
+        log.info("the catalogue answers with %s from now on", reindex.after.model)
+        self._engine.spaces.follow()
+        return False
+
+    def _keep_in_step(self, reindex: Reindex) -> bool:
+        """Embed what has come in for the space that does not answer; workers do so as they are told of it."""
+        other = reindex.before if reindex.state is ReindexState.SWAPPED else reindex.after
+        if self._jobs is None and self._engine.catalog.pending_work(other.space.id):
+            sweep_space(self._open(other), engine=self._engine, stop=self._stop)
+        return False
+
+    def _drop(self, reindex: Reindex, gone: NamedSpace) -> bool:
+        """Clear a space away, once nobody here is at it and others have had time to leave it."""
+        self._engine.spaces.follow()
+        ended = reindex.ended_at or reindex.touched_at
+        alone = self._engine.settings.embedded
+        if not alone and (datetime.now(UTC) - ended).total_seconds() < DROP_GRACE_S:
+            return False
+        if not self._engine.spaces.let_go(gone.space.id, wait_s=_IN_USE_S):
+            return False
+        self._engine.drop_vectors(gone.space)
+        while self._reindexes.forget_part(gone.space.id):
+            show_life()
+            if self._stop.is_set():
+                return False
+        self._reindexes.dropped(reindex.id)
+        log.info("the space %s of %s is dropped", gone.space.id, gone.model)
+        return False
+
+    def _open(self, named: NamedSpace) -> OpenSpace:
+        return self._engine.spaces.open(named)

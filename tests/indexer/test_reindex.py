@@ -1,0 +1,343 @@
+"""Changing the model: both spaces end up right whatever happens meanwhile, gates hold, the way back is short."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.embedding import sweep_space
+from indexer.gates import Options
+from indexer.payload import payload_of
+from indexer.pipeline import add_asset, ingest, remove_asset, update_asset_metadata
+from indexer.reindex import abort, advance, finish, require_active, roll_back, start_reindex, swap
+from indexer.verify import verify
+from phosphene.assemble import Engine
+from phosphene.blobs import original_key
+from phosphene.catalog.records import NamedSpace, Reindex, ReindexState
+from phosphene.errors import InvalidInput, ModelError, NotFound
+from phosphene.evaluation.golden import GoldenQuery
+from phosphene.types import DEFAULT_TENANT as T
+from phosphene.types import AssetId, point_id
+from phosphene.vectors.base import VectorQuery, asset_of
+from tests.indexer.conftest import MODEL_CFG, OpenEngine, make_model, save_picture, save_pictures
+
+PICTURES = 40
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    save_pictures(tmp_path / "pictures", PICTURES)
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def filled(open_with: OpenEngine, pictures: Path) -> Iterator[Engine]:
+    """Pictures that are embedded with the one model, and a batch that is smaller than they are."""
+    with open_with(batch_size=8) as engine:
+        ingest([str(pictures)], engine=engine, tenant=T)
+        yield engine
+
+
+def status(engine: Engine) -> Reindex:
+    latest = engine.catalog.reindexes.latest()
+    assert latest is not None
+    return latest
+
+
+def go_on(engine: Engine, *until: ReindexState) -> Reindex:
+    """Do steps until it is in one of these states."""
+    for _ in range(500):
+        if (now := status(engine)).state in until:
+            return now
+        advance(engine=engine)
+    pytest.fail(f"still {status(engine).state}: {status(engine).error}")
+
+
+def require_same(engine: Engine, named: NamedSpace) -> int:
+    """See that a space holds exactly the catalogue's pictures, each as its own model sees it; give how many."""
+    space = engine.spaces.open(named)
+    assets = {asset.id: asset for asset in engine.catalog.page_assets(tenant=None, after=None, limit=10_000)}
+    points = {point.id: point.payload for point in space.index.scroll(after=None, limit=10_000)}
+    assert set(points) == {point_id(id_, space.space.id) for id_ in assets}
+    for id_, asset in assets.items():
+        said = {name: value for name, value in points[point_id(id_, space.space.id)].items() if value is not None}
+        assert said == {name: value for name, value in payload_of(asset).items() if value is not None}
+    assert set(engine.catalog.embedded(space.space.id, list(assets))) == set(assets)
+    return len(assets)
+
+
+def test_all_pictures_move_and_the_old_space_goes_when_it_is_told_to(filled: Engine, other_model: Path) -> None:
+    before = filled.current.space
+    start_reindex(str(other_model), Options(), engine=filled)
+    assert filled.encoder.space == before
+    done = go_on(filled, ReindexState.SWAPPED)
+    after = filled.encoder.space
+    assert after != before
+    assert after == done.after.space
+    assert done.report is not None
+    assert [(gate["name"], gate["passed"]) for gate in done.report["gates"]] == [
+        ("counts", True),
+        ("index recall", True),
+        ("quality", True),
+    ]
+    assert "40 vectors for 40 embedded pictures" in done.report["gates"][0]["detail"]
+    assert require_same(filled, done.after) == require_same(filled, done.before) == PICTURES
+    finish(engine=filled)
+    while not status(filled).dropped:
+        advance(engine=filled)
+    assert not (filled.settings.data / "vectors" / before.id).exists()
+    assert filled.catalog.reindexes.embedded(before.id) == 0
+    assert filled.index.count() == PICTURES
+    assert verify(engine=filled, repair=False, deep=True).counts == {}
+    assert not advance(engine=filled)
+
+
+def test_what_changes_meanwhile_is_right_in_both_spaces(filled: Engine, other_model: Path, tmp_path: Path) -> None:
+    assets = filled.catalog.page_assets(tenant=T, after=None, limit=PICTURES)
+    first, last = assets[0].id, assets[-1].id
+    start_reindex(str(other_model), Options(swap=False), engine=filled)
+    advance(engine=filled)  # a page; the rest is still to come
+    assert 0 < status(filled).done < PICTURES
+
+    for seed, described in ((900, first), (901, last)):
+        picture = save_picture(tmp_path / f"{seed}.png", seed=seed)
+        add_asset(picture.read_bytes(), engine=filled, tenant=T, uri=f"upload:{seed}", metadata={"year": seed})
+        update_asset_metadata(T, described, engine=filled, title=f"Title {seed}", metadata={"mood": "glad"})
+    remove_asset(T, assets[1].id, engine=filled)
+    remove_asset(T, assets[-2].id, engine=filled)
+    save_pictures(tmp_path / "more", 5, first=2000)
+    ingest([str(tmp_path / "more")], engine=filled, tenant=T)
+
+    ready = go_on(filled, ReindexState.READY)
+    add_asset(save_picture(tmp_path / "902.png", seed=902).read_bytes(), engine=filled, tenant=T, uri="upload:902")
+    swap(engine=filled)
+    go_on(filled, ReindexState.SWAPPED)
+    # And after the swap the space before is kept in step.
+    add_asset(save_picture(tmp_path / "903.png", seed=903).read_bytes(), engine=filled, tenant=T, uri="upload:903")
+    update_asset_metadata(T, first, engine=filled, title="Anew")
+    remove_asset(T, assets[2].id, engine=filled)
+    advance(engine=filled)
+    here = PICTURES + 2 + 5 + 2 - 3
+    assert require_same(filled, ready.before) == require_same(filled, ready.after) == here
+    assert verify(engine=filled, repair=False, deep=True).counts == {}
+
+
+def test_a_description_that_comes_between_reading_a_row_and_writing_its_point_is_not_lost(
+    filled: Engine, other_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_reindex(str(other_model), Options(), engine=filled)
+    after = filled.spaces.open(status(filled).after)
+    upsert, described = type(after.index).upsert, list[AssetId]()
+
+    def describe_first(index: object, *arguments: object) -> None:
+        if index is after.index and not described:
+            asset = filled.catalog.page_assets(tenant=T, after=None, limit=1)[0]
+            described.append(asset.id)
+            update_asset_metadata(T, asset.id, engine=filled, title="Just now")
+        upsert(index, *arguments)  # type: ignore[arg-type]  # handed through
+
+    monkeypatch.setattr(type(after.index), "upsert", describe_first)
+    done = go_on(filled, ReindexState.SWAPPED)
+    assert described
+    require_same(filled, done.after)
+    require_same(filled, done.before)
+
+
+def test_a_process_that_ends_in_the_middle_is_gone_on_with(
+    open_with: OpenEngine, pictures: Path, other_model: Path
+) -> None:
+    with open_with(batch_size=4) as engine:
+        ingest([str(pictures)], engine=engine, tenant=T)
+        start_reindex(str(other_model), Options(), engine=engine)
+        for _ in range(2):
+            advance(engine=engine)
+        there = status(engine).done
+    assert 0 < there < PICTURES
+    with open_with(batch_size=4) as engine:
+        assert status(engine).done == there
+        done = go_on(engine, ReindexState.SWAPPED)
+        assert require_same(engine, done.after) == PICTURES
+    with open_with(batch_size=4) as engine:
+        assert engine.current.space == done.after.space
+
+
+def test_the_way_back_is_at_once_and_again_forth(filled: Engine, other_model: Path) -> None:
+    start_reindex(str(other_model), Options(), engine=filled)
+    moved = go_on(filled, ReindexState.SWAPPED)
+    roll_back(engine=filled)
+    assert filled.current.space == moved.before.space
+    for _ in range(3):
+        advance(engine=filled)
+    assert filled.current.space == moved.before.space  # nothing swaps again by itself
+    swap(engine=filled)
+    go_on(filled, ReindexState.SWAPPED)
+    assert filled.current.space == moved.after.space
+    roll_back(engine=filled)
+    abort(engine=filled)
+    while not status(filled).dropped:
+        advance(engine=filled)
+    assert filled.current.space == moved.before.space
+    assert filled.index.count() == PICTURES
+    assert not (filled.settings.data / "vectors" / moved.after.space.id).exists()
+
+
+def test_an_abort_in_the_middle_leaves_all_as_it_was(filled: Engine, other_model: Path) -> None:
+    before = filled.current.space
+    start_reindex(str(other_model), Options(), engine=filled)
+    advance(engine=filled)
+    abort(engine=filled)
+    while not status(filled).dropped:
+        advance(engine=filled)
+    assert status(filled).state is ReindexState.ABORTED
+    assert filled.catalog.reindexes.serving() is None
+    assert filled.current.space == before
+    assert [path.name for path in (filled.settings.data / "vectors").iterdir()] == [before.id]
+    assert verify(engine=filled, repair=False, deep=True).counts == {}
+
+
+def test_gates_that_are_not_passed_leave_the_model_before_until_they_are_widened(
+    filled: Engine, other_model: Path
+) -> None:
+    """Models of random weights find what chance has it: the golden queries are what the one before finds first."""
+    texts = ("a cat", "a dog", "a boat")
+    golden = []
+    for text in texts:
+        hits = filled.index.query([VectorQuery(filled.texts.embed(text).rows[0], 1)])[0]
+        golden.append(GoldenQuery(text, {str(asset_of(hits[0])): 1.0}))
+    start_reindex(str(other_model), Options(golden=tuple(golden), tolerance=0.0), engine=filled)
+    refused = go_on(filled, ReindexState.REFUSED)
+    assert filled.current.space == refused.before.space
+    assert refused.report is not None
+    quality = refused.report["gates"][2]
+    assert not quality["passed"]
+    assert quality["figures"]["recall@10 before"] == 1.0
+    with pytest.raises(InvalidInput, match="did not pass the gates"):
+        swap(engine=filled)
+    for _ in range(3):
+        advance(engine=filled)
+    assert filled.current.space == refused.before.space
+
+    start_reindex(str(other_model), Options(golden=tuple(golden), tolerance=1.0), engine=filled)
+    go_on(filled, ReindexState.SWAPPED)
+
+
+def test_pictures_that_the_new_model_can_not_have_are_counted_against_it(filled: Engine, other_model: Path) -> None:
+    asset = filled.catalog.page_assets(tenant=T, after=None, limit=3)[2]
+    filled.blobs.delete(original_key(asset.sha256))
+    start_reindex(str(other_model), Options(), engine=filled)
+    refused = go_on(filled, ReindexState.REFUSED)
+    assert refused.missing == 1
+    assert refused.report is not None
+    assert "1 pictures of the space before could not be embedded" in refused.report["gates"][0]["detail"]
+    start_reindex(str(other_model), Options(max_missing=1), engine=filled)
+    go_on(filled, ReindexState.SWAPPED)
+    assert filled.index.count() == PICTURES - 1
+
+
+def test_what_can_not_be_asked_for(filled: Engine, tiny_model: Path, other_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="answers already"):
+        start_reindex(str(tiny_model), Options(), engine=filled)
+    with pytest.raises(InvalidInput, match="none of the 1 pictures that the golden queries name"):
+        start_reindex(str(other_model), Options(golden=(GoldenQuery("a", {"no.jpg": 1}),)), engine=filled)
+    with pytest.raises(ModelError):
+        start_reindex(str(tmp_path / "no-model"), Options(), engine=filled)
+    with pytest.raises(NotFound, match="no change of the model is under way"):
+        abort(engine=filled)
+    assert filled.catalog.reindexes.latest() is None
+    start_reindex(str(other_model), Options(), engine=filled)
+    third = make_model(tmp_path / "third", seed=3)
+    with pytest.raises(InvalidInput, match=r"a change to .*other is under way"):
+        start_reindex(str(third), Options(), engine=filled)
+    with pytest.raises(InvalidInput, match="nothing to roll back"):
+        roll_back(engine=filled)
+    go_on(filled, ReindexState.SWAPPED)
+    with pytest.raises(InvalidInput, match="phosphene reindex --rollback"):
+        start_reindex(str(tiny_model), Options(), engine=filled)
+    with pytest.raises(InvalidInput, match="still kept for a rollback"):
+        start_reindex(str(third), Options(), engine=filled)
+    with pytest.raises(InvalidInput, match="rollback comes first"):
+        abort(engine=filled)
+
+
+def test_a_restart_with_the_old_setting_answers_with_the_new_model_and_says_so(
+    open_with: OpenEngine, pictures: Path, tiny_model: Path, other_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_with() as engine:
+        ingest([str(pictures)], engine=engine, tenant=T)
+        start_reindex(str(other_model), Options(), engine=engine)
+        moved = go_on(engine, ReindexState.SWAPPED)
+    with caplog.at_level(logging.WARNING), open_with(model=str(tiny_model)) as engine:
+        assert engine.encoder.space == moved.after.space
+        assert engine.current.model == str(other_model)
+    said = [record.getMessage() for record in caplog.records if "PHOSPHENE_MODEL" in record.getMessage()]
+    assert len(said) == 1
+    assert f"PHOSPHENE_MODEL is {tiny_model}, but the catalogue answers with {other_model} since" in said[0]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING), open_with(model=str(other_model)) as engine:
+        assert engine.encoder.space == moved.after.space
+    assert "PHOSPHENE_MODEL" not in caplog.text
+
+
+def test_weights_that_were_exchanged_on_the_disk_are_refused_and_not_mixed(
+    open_with: OpenEngine, pictures: Path, tmp_path: Path
+) -> None:
+    target = make_model(tmp_path / "target", seed=5)
+    with open_with() as engine:
+        ingest([str(pictures)], engine=engine, tenant=T)
+        start_reindex(str(target), Options(), engine=engine)
+        go_on(engine, ReindexState.SWAPPED)
+    exchanged = make_model(tmp_path / "elsewhere" / "target", seed=6)
+    (exchanged / "open_clip_model.safetensors").replace(target / "open_clip_model.safetensors")
+    with open_with() as engine, pytest.raises(ModelError, match="put its files back as they were"):
+        engine.warm()
+
+
+def test_a_model_of_another_size_and_dimension(filled: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vision = {**MODEL_CFG["vision_cfg"], "image_size": 48}
+    monkeypatch.setitem(MODEL_CFG, "vision_cfg", vision)
+    monkeypatch.setitem(MODEL_CFG, "embed_dim", 24)
+    larger = make_model(tmp_path / "larger", seed=7)
+    start_reindex(str(larger), Options(), engine=filled)
+    done = go_on(filled, ReindexState.SWAPPED)
+    assert (done.after.space.dimension, done.after.space.pixels.size) == (24, 48)
+    assert require_same(filled, done.after) == PICTURES
+
+
+def test_queries_keep_the_space_that_they_began_with(filled: Engine, other_model: Path) -> None:
+    start_reindex(str(other_model), Options(), engine=filled)
+    with filled.answering() as held:
+        go_on(filled, ReindexState.SWAPPED)
+        finish(engine=filled)
+        row = held.texts.embed("a cat").rows[0]
+        assert row.shape == (held.space.dimension,)
+        dropping = threading.Thread(target=lambda: advance(engine=filled))
+        dropping.start()
+        dropping.join(timeout=1)
+        assert not status(filled).dropped  # a query is still at it
+        assert held.index.count() == PICTURES
+        assert np.isfinite(held.texts.embed("a dog").rows).all()
+    dropping.join()
+    while not status(filled).dropped:
+        advance(engine=filled)
+    with filled.answering() as current:
+        assert current.space == status(filled).after.space
+
+
+def test_two_at_once_embed_one_space_in_turn(filled: Engine, other_model: Path) -> None:
+    start_reindex(str(other_model), Options(), engine=filled)
+    filled.catalog.reindexes.queue_page(require_active(filled), limit=PICTURES)
+    after = filled.spaces.open(status(filled).after)
+    counts: list[int] = []
+    threads = [threading.Thread(target=lambda: counts.append(sweep_space(after, engine=filled))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(counts) == PICTURES
+    assert filled.catalog.pending_work(after.space.id) == 0
+    assert status(filled).done == PICTURES
