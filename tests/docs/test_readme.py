@@ -29,9 +29,9 @@ class Example:
     printed: str
 
 
-def _examples() -> list[Example]:
+def _examples(page: str = "README.md") -> list[Example]:
     examples = []
-    for block in BLOCK.findall((REPOSITORY / "README.md").read_text()):
+    for block in BLOCK.findall((REPOSITORY / page).read_text()):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, printed = part.partition("\n")
             examples.append(Example(command, printed.strip()))
@@ -119,6 +119,17 @@ def test_calibrating_prints_what_readme_shows(environment: dict[str, str]) -> No
     example = next(one for one in EXAMPLES if one.command == "phosphene calibrate")
     printed = _run(example.command, environment)
     assert re.sub(r"\d+%", "N%", printed.strip()) == re.sub(r"\d+%", "N%", example.printed)
+
+
+def test_evaluating_prints_what_its_page_shows(environment: dict[str, str]) -> None:
+    (example,) = _examples("docs/evaluate.md")
+    printed, shown = _run(example.command, environment).strip(), example.printed
+    number = re.compile(r"\d[\d,]*(?:\.\d+)?")
+    assert number.sub("N", printed) == number.sub("N", shown)
+    times = re.compile(r", [\d.]+ ms, exact [\d.]+ ms")
+    pairs = zip(number.findall(times.sub("", printed)), number.findall(times.sub("", shown)), strict=True)
+    for found, expected in pairs:
+        assert float(found.replace(",", "")) == pytest.approx(float(expected.replace(",", "")), rel=0.03, abs=0.02)
 
 
 @pytest.mark.parametrize("example", [one for one in EXAMPLES if one.command.startswith("curl")], ids=str)
