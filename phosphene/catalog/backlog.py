@@ -1,6 +1,7 @@
 """How much is still to be done, and how old the oldest of it is: for metrics, which ask every few seconds.
 
-Every statement reads a bounded number of rows, however large the catalogue is (a test counts them on PostgreSQL). Beyond `COUNTED_AT_MOST` a count says only that there are at least so many.
+Every statement reads a bounded number of rows, however large the catalogue is (a test counts them on PostgreSQL).
+Beyond `COUNTED_AT_MOST` a count says only that there are at least so many.
 """
 
 from __future__ import annotations
