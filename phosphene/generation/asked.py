@@ -54,6 +54,7 @@ class SamplingChoice:
     decoder_guidance: float | None = None
     super_resolution_steps: int | None = None
     drafts: int | None = None
+    refinements: int | None = None
 
     def __post_init__(self) -> None:
         """Raise InvalidInput for what no generator can do."""

@@ -19,6 +19,7 @@ MAX_STEPS = 1000
 MAX_GUIDANCE = 100.0
 MAX_CANDIDATES = 64
 MAX_DRAFTS = 16
+MAX_REFINEMENTS = 64
 MAX_SIDE = 2048  # pixels; twice what published unCLIP models were trained for, and attention needs memory as side^4
 
 
@@ -37,6 +38,7 @@ class Sampling:
     decoder_guidance: float = 2.0
     super_resolution_steps: int = 7
     drafts: int = 1  # small pictures drawn for each one asked for; the best is kept. Only where the card says `drafts`
+    refinements: int = 0  # times that as many drafts again are drawn from the best one, noised half-way. As drafts
 
     def __post_init__(self) -> None:
         """Refuse what can't be sampled."""
@@ -50,6 +52,8 @@ class Sampling:
             raise InvalidInput(f"candidates is {self.candidates}; it must be 1..{MAX_CANDIDATES}")
         if not 1 <= self.drafts <= MAX_DRAFTS:
             raise InvalidInput(f"drafts is {self.drafts}; it must be 1..{MAX_DRAFTS}")
+        if not 0 <= self.refinements <= MAX_REFINEMENTS:
+            raise InvalidInput(f"refinements is {self.refinements}; it must be 0..{MAX_REFINEMENTS}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,21 +49,36 @@ def denoise(
     stage: str,
     watch: Watch,
     draw: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    skipped: int = 0,
+    told: tuple[int, int] | None = None,
 ) -> torch.Tensor:
     """Walk from noise to a sample, telling the watch of each step.
 
-    start is (n, …), noised as `schedule` begins; draw makes a picture (n, 3, h, w) in -1..1 of the clean sample that is
-    foreseen, for previews. Raises Cancelled.
+    start is (n, …), noised as `schedule` begins, or as it is after the steps `skipped` (see `noised`); told is how many
+    steps of the stage were done before, and how many there are in all; draw makes a picture (n, 3, h, w) in -1..1 of
+    the clean sample that is foreseen, for previews. Raises Cancelled.
     """
     own = type(schedule).from_config(schedule.config)  # a schedule holds the state of its walk
     own.set_timesteps(steps, device=start.device)
     sample = start
+    done, of = told or (0, steps)
     watch.check()
-    for at, t in enumerate(own.timesteps, start=1):
+    for at, t in enumerate(own.timesteps[skipped:], start=done + 1):
         walked = own.step(predict(sample, t), t, sample, generator=list(noise))
         sample = walked.prev_sample
-        watch.step(stage, at, steps, preview=_sketch(walked.pred_original_sample, draw))
+        watch.step(stage, at, of, preview=_sketch(walked.pred_original_sample, draw))
     return sample
+
+
+def noised(clean: torch.Tensor, noise: torch.Tensor, *, schedule: Untyped, steps: int, skipped: int) -> torch.Tensor:
+    """Bring clean samples (n, …) back to where `denoise` begins when it skips as many steps.
+
+    Meng et al. 2022 (arXiv 2108.01073), section 3: what is coarser than the noise stays.
+    """
+    own = type(schedule).from_config(schedule.config)
+    own.set_timesteps(steps, device=clean.device)
+    back: torch.Tensor = own.add_noise(clean, noise, own.timesteps[skipped].expand(len(clean)))
+    return back
 
 
 def _sketch(clean: torch.Tensor, draw: Callable[[torch.Tensor], torch.Tensor] | None) -> Callable[[int], Pixels] | None:

@@ -162,8 +162,8 @@ def _check(request: Request, card: GeneratorCard) -> None:
             card.clip.require(part.source.space)
             _require_scale(float(part.source.norms[0]), card)
     sampling = request.sampling or card.sampling
-    if sampling.drafts > 1 and not card.drafts:
-        raise InvalidQuery(f"{card.model} draws no drafts to choose from: leave drafts out, or at 1")
+    if (sampling.drafts > 1 or sampling.refinements) and not card.drafts:
+        raise InvalidQuery(f"{card.model} draws no drafts to choose from: leave drafts and refinements out")
     prior_reads = bool(request.captions) and sampling.prior_guidance > 1
     decoder_reads = card.decoder_reads_negative and sampling.decoder_guidance > 1
     if request.negative is not None and not (prior_reads or decoder_reads):

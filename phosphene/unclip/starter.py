@@ -23,8 +23,10 @@ from phosphene.unclip.base import (
     require_rows,
 )
 from phosphene.unclip.components import OnDisk
-from phosphene.unclip.diffusion import denoise, gaussian, guide, streams
+from phosphene.unclip.diffusion import denoise, gaussian, guide, noised, streams
 from phosphene.unclip.pixels import to_pixels
+
+_REDRAWN = 0.5  # of the steps, for each refinement
 
 
 class StarterGenerator(OnDisk):
@@ -100,15 +102,25 @@ class StarterGenerator(OnDisk):
         """Draw a picture for each embedding of any length > 0, at either size of the card. Raises Cancelled.
 
         Of several drafts the one is kept that the CLIP model finds nearest to the caption or, without one, to the
-        embedding; captions serve for nothing else here.
+        embedding; captions serve for nothing else here. Refinements go on from there: random search along the paths of
+        the sampler, as in Ma et al. 2025 (arXiv 2501.09732), section 3.
         """
         self._card.require_size(size)
         image = self._unit(require_rows(embeddings, self._networks.dimension))
         drafts = sampling.drafts
-        drawn = [derived_seed(seed, "draft", n) if n else seed for seed in seeds for n in range(drafts)]
-        small = self._draw(image.repeat_interleave(drafts, dim=0), drawn, sampling, watch)
-        if drafts > 1:
-            small = self._nearest(small.reshape(len(image), drafts, *small.shape[1:]), self._wanted(image, captions))
+        repeated = image.repeat_interleave(drafts, dim=0)
+        small = self._draw(repeated, _seeds(seeds, 0, drafts), sampling, watch)
+        if drafts > 1 or sampling.refinements:
+            wanted = self._wanted(image, captions)
+            small = self._nearest(small.reshape(-1, drafts, *small.shape[1:]), wanted)
+            for number in range(1, sampling.refinements + 1):
+                fresh = _seeds(seeds, number, drafts)
+                again = self._draw(
+                    repeated, fresh, sampling, watch, base=small.repeat_interleave(drafts, dim=0), number=number
+                )
+                small = self._nearest(
+                    torch.cat([small[:, None], again.reshape(-1, drafts, *again.shape[1:])], dim=1), wanted
+                )
         if size.width == self._networks.decoder_px:
             return to_pixels(small)
         return to_pixels(self._enlarge(small, seeds, sampling, watch))
@@ -126,8 +138,20 @@ class StarterGenerator(OnDisk):
         best = torch.einsum("nkd,nd->nk", seen, wanted).argmax(dim=1)
         return drafts[torch.arange(len(drafts)), best]
 
-    def _draw(self, image: torch.Tensor, seeds: Sequence[int], sampling: Sampling, watch: Watch) -> torch.Tensor:
-        """Give pictures (n, 3, decoder_px, decoder_px) of unit embeddings (n, d)."""
+    def _draw(
+        self,
+        image: torch.Tensor,
+        seeds: Sequence[int],
+        sampling: Sampling,
+        watch: Watch,
+        *,
+        base: torch.Tensor | None = None,
+        number: int = 0,
+    ) -> torch.Tensor:
+        """Give pictures (n, 3, decoder_px, decoder_px) of unit embeddings (n, d).
+
+        From noise or, the number-th refinement, from pictures `base` of the same shape, noised again.
+        """
         networks, scale, k = self._networks, sampling.decoder_guidance, self._networks.decoder_fold
         side = networks.decoder_px // k
         noise = streams(seeds, "decoder")
@@ -138,11 +162,20 @@ class StarterGenerator(OnDisk):
             conditions = torch.cat([torch.zeros_like(image), image])
             return guide(layout.predict_picture(networks, noisy.repeat(2, 1, 1, 1), t, conditions), scale)
 
+        steps = sampling.decoder_steps
+        redrawn = max(1, round(_REDRAWN * steps))
+        skipped = 0 if base is None else steps - redrawn
+        start = gaussian(noise, (3 * k * k, side, side), image)
+        if base is not None:
+            clean = layout.fold(base, k)
+            start = noised(clean, start, schedule=self._decoder_schedule, steps=steps, skipped=skipped)
         cells = denoise(
             predict,
-            gaussian(noise, (3 * k * k, side, side), image),
+            start,
             schedule=self._decoder_schedule,
-            steps=sampling.decoder_steps,
+            steps=steps,
+            skipped=skipped,
+            told=(0 if base is None else steps + (number - 1) * redrawn, steps + sampling.refinements * redrawn),
             noise=noise,
             stage="decoder",
             watch=watch,
@@ -170,6 +203,13 @@ class StarterGenerator(OnDisk):
     def _unit(self, rows: Float32) -> torch.Tensor:
         """Give rows (n, d) of length 1 on the device."""
         return torch.nn.functional.normalize(torch.from_numpy(rows).to(self._device), dim=-1)
+
+
+def _seeds(seeds: Sequence[int], number: int, drafts: int) -> list[int]:
+    """Give a seed for each draft of each picture; the first of the first round is the picture's own."""
+    if number:
+        return [derived_seed(seed, "refinement", number, n) for seed in seeds for n in range(drafts)]
+    return [derived_seed(seed, "draft", n) if n else seed for seed in seeds for n in range(drafts)]
 
 
 def _card(folder: Path, config: layout.StarterConfig, networks: layout.StarterNetworks) -> GeneratorCard:

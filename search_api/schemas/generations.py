@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from phosphene.catalog.records import Generation, GenerationPicture, GenerationState
 from phosphene.generation.asked import MAX_PROMPT, AskedPart, GenerationRequest, SamplingChoice, parse_size
 from phosphene.types import AssetId
-from phosphene.unclip.base import MAX_CANDIDATES, MAX_DRAFTS, MAX_GUIDANCE, MAX_STEPS
+from phosphene.unclip.base import MAX_CANDIDATES, MAX_DRAFTS, MAX_GUIDANCE, MAX_REFINEMENTS, MAX_STEPS
 from phosphene.unclip.imagine import MAX_IMAGES, MAX_PARTS, MAX_SEED, Edit
 from search_api.schemas.values import Body, PictureBytes, Text, Title
 
@@ -66,6 +66,12 @@ class SamplingIn(Body):
     super_resolution_steps: Steps | None = None
     drafts: int | None = Field(
         None, ge=1, le=MAX_DRAFTS, description="small pictures drawn for each one, the best is kept; the starter's only"
+    )
+    refinements: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_REFINEMENTS,
+        description="times that drafts are drawn again from the best one, noised half-way",
     )
 
 

@@ -50,6 +50,7 @@ requests = st.builds(
         decoder_guidance=st.none() | st.floats(1, 100),
         candidates=st.none() | st.integers(1, 64),
         drafts=st.none() | st.integers(1, 16),
+        refinements=st.none() | st.integers(0, 64),
     ),
     negative=st.none() | prompts,
     format=st.sampled_from(["png", "webp"]),
@@ -100,6 +101,7 @@ CHANGES: list[dict[str, Any]] = [
     {"size": Size(64, 64)},
     {"sampling": SamplingChoice(decoder_steps=9)},
     {"sampling": SamplingChoice(drafts=2)},
+    {"sampling": SamplingChoice(refinements=2)},
     {"negative": "rain"},
     {"format": "webp"},
     {"withhold_prompt": True},
@@ -142,6 +144,7 @@ def test_whatever_changes_the_pictures_changes_the_key() -> None:
         lambda: SamplingChoice(decoder_guidance=0.5),
         lambda: SamplingChoice(candidates=65),
         lambda: SamplingChoice(drafts=17),
+        lambda: SamplingChoice(refinements=65),
     ],
 )
 def test_what_no_generator_can_do_is_refused_at_the_door(make: Any) -> None:  # noqa: ANN401  a maker of anything
@@ -184,7 +187,8 @@ def test_json_of_another_version_is_told_as_such() -> None:
         from_json(written | {"sampling": {"new_option": 1}}, {})
 
 
-def test_a_request_written_before_there_were_drafts_is_read() -> None:
+@pytest.mark.parametrize("option", ["drafts", "refinements"])
+def test_a_request_written_before_there_was_an_option_is_read(option: str) -> None:
     written = to_json(GenerationRequest((AskedPart(text="a"),)))
-    del written["sampling"]["drafts"]
+    del written["sampling"][option]
     assert from_json(written, {}).sampling == SamplingChoice()

@@ -194,8 +194,9 @@ def test_a_negative_without_effect_is_refused(generator: Generator, pictures: li
             drawn(generator, Part(pictures[0]), negative="green")
 
 
-def test_drafts_where_there_are_none_are_refused(generator: Generator) -> None:
-    several = replace(quick(generator), drafts=2)
+@pytest.mark.parametrize("option", [{"drafts": 2}, {"refinements": 1}])
+def test_drafts_where_there_are_none_are_refused(generator: Generator, option: dict[str, int]) -> None:
+    several = replace(quick(generator), **option)
     if generator.card.drafts:
         assert len(drawn(generator, Part(BUS), sampling=several).pixels) == 1
     else:

@@ -138,3 +138,37 @@ def test_of_several_drafts_the_one_nearest_to_what_was_asked_is_kept(
     kept = draw(seeds, replace(SAMPLING, drafts=4))
     for place, number in enumerate(best):
         assert np.abs(kept[place].astype(int) - singly[number][place].astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("drafts", [1, 3])
+def test_refinements_come_nearer_to_what_was_asked_and_never_lose_what_was_reached(
+    generator: StarterGenerator, encoder: Encoder, drafts: int
+) -> None:
+    raw = RawRows(np.random.default_rng(4).standard_normal((2, 256)).astype(np.float32))
+    small = generator.card.sizes[1]
+    told: list[tuple[str, int, int]] = []
+
+    def draw(refinements: int, embeddings: RawRows, seeds: list[int]) -> np.ndarray:
+        return generator.decode(
+            embeddings,
+            captions=[""] * len(seeds),
+            seeds=seeds,
+            sampling=replace(SAMPLING, drafts=drafts, refinements=refinements),
+            negative=None,
+            size=small,
+            watch=Watch(on_step=lambda step: told.append((step.stage, step.step, step.of))),
+        )
+
+    def nearness(pixels: np.ndarray) -> np.ndarray:
+        seen = encoder.encode_pixels(fit_pixels(pixels, encoder.space.pixels)).unit().rows
+        return np.asarray((seen * (raw / np.linalg.norm(raw, axis=1)[:, None])).sum(axis=1))
+
+    reached = [nearness(draw(refinements, raw, [5, 6])) for refinements in (0, 3, 6)]
+    assert (np.diff(reached, axis=0) >= 0).all()
+    assert (reached[2] > reached[0]).any()
+    told.clear()
+    alone = draw(2, RawRows(raw[1:]), [6])
+    steps = SAMPLING.decoder_steps + 2 * (SAMPLING.decoder_steps // 2)
+    assert told == [("decoder", step, steps) for step in range(1, steps + 1)]
+    both = draw(2, raw, [5, 6])
+    assert np.abs(alone[0].astype(int) - both[1].astype(int)).max() <= 1, "neighbours in a batch change nothing"
