@@ -31,6 +31,7 @@ CODE_EXTRA = {
 HEADROOM = 1.2
 PAGE = 4096  # bytes that a read of the disk brings at least
 READS_A_SECOND = 500_000  # random ones, of the disks of a node: one good NVMe drive
+GB_A_SECOND = 3  # the same in a row
 NODE_GB: dict[ProfileName, int] = {"1m": 4, "100m": 64, "5b": 64}  # memory
 NODE_VECTORS = 100 * MILLION  # that one node serves well, whatever its memory
 LIMITS = (10, 100)
@@ -189,10 +190,10 @@ def _in_all(profiles: Sequence[Profile]) -> list[list[str]]:
 
 def _costs(profiles: Sequence[Profile]) -> list[list[str]]:
     pairs = [(profile, dimension) for profile in profiles for dimension in DIMENSIONS]
+    nodes = [cluster(profile, dimension).nodes for profile, dimension in pairs]
     rows = []
     for limit in LIMITS:
         costs = [query(profile, dimension, limit) for profile, dimension in pairs]
-        nodes = [cluster(profile, dimension).nodes for profile, dimension in pairs]
         sustained = [READS_A_SECOND * count / cost.reads for count, cost in zip(nodes, costs, strict=True)]
         rows += [
             [f"{limit} hits: codes compared", *(f"{cost.comparisons:,}" for cost in costs)],
@@ -201,7 +202,11 @@ def _costs(profiles: Sequence[Profile]) -> list[list[str]]:
             [f"{limit} hits: questions a second that the disks sustain", *(f"{rate:,.0f}" for rate in sustained)],
         ]
     exact = [profile.vectors * footprint(profile, dimension).originals / GB for profile, dimension in pairs]
-    return [*rows, ["exact: GB read", *(f"{size:,.1f}" for size in exact)]]
+    rows.append(["exact: GB read", *(f"{size:,.1f}" for size in exact)])
+    rows.append(
+        ["exact: seconds", *(f"{size / count / GB_A_SECOND:.1f}" for size, count in zip(exact, nodes, strict=True))]
+    )
+    return rows
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -56,6 +56,7 @@ _REQUEST_BYTES = 16 * 2**20  # a server refuses 32 MB
 _BYTES_A_NUMBER = 22  # a float32 written out in JSON
 _POINTS_A_CALL = 1000
 _QUERIES_A_CALL = 64
+_EXACT_A_CALL = 4  # each reads every original
 
 _log = logging.getLogger(__name__)
 
@@ -144,12 +145,14 @@ class ServerIndex:
         """Answer each query with its nearest points, best first, ties by id: all in one request."""
         for query in queries:
             check_query(self._space, query)
-        return nearest(queries, self._ask, at_once=_QUERIES_A_CALL)
+        exact = any(query.exact for query in queries)
+        return nearest(queries, self._ask, at_once=_EXACT_A_CALL if exact else _QUERIES_A_CALL)
 
     def _ask(self, asked: Sequence[tuple[VectorQuery, int]]) -> list[list[ScoredPoint]]:
         requests = [self._request(query, limit) for query, limit in asked]
+        patience_s = self._profile.limits.timeout_s if any(query.exact for query, _ in asked) else None
         with _Translated(self._url):
-            answers = self._client.query_batch_points(self._name, requests)
+            answers = self._client.query_batch_points(self._name, requests, timeout=patience_s)
         return [ranked([_scored(point) for point in answer.points]) for answer in answers]
 
     def _request(self, query: VectorQuery, limit: int) -> models.QueryRequest:

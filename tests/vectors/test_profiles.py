@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
+from uuid import uuid4
 
 import numpy as np
 import pytest
 from qdrant_client import models
 
 from phosphene.errors import InvalidInput
+from phosphene.evaluation.recall import Probes, index_recall
 from phosphene.filters import MAX_CONDITIONS, MAX_VALUES, And, Equals, Exists, Not, Range
 from phosphene.types import Field, FieldKind
 from phosphene.vectors import server
 from phosphene.vectors.profiles import NAMES, PROFILES, Codes, Profile, Tier
 from phosphene.vectors.server import ServerIndex
 from search_api.search import MAX_DEPTH
+from tests.vectors.conftest import REAL_SERVER
 from tests.vectors.made import FIELDS, SPACE, ask, embeddings, numbered, payloads
 from tests.vectors.qdrant_stand_in import RestServer, StandIn
 from tests.vectors.qdrant_stand_in_grpc import GrpcServer
@@ -179,6 +183,42 @@ def test_copies_can_be_chosen_and_most_of_them_are_waited_for(connect: Connect, 
     body = _created(connect, stand_in, PROFILES["1m"].with_replicas(3))
     assert (body.shard_number, body.replication_factor, body.write_consistency_factor) == (1, 3, 2)
     assert PROFILES["100m"].with_replicas(None) == PROFILES["100m"]
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("name", NAMES)
+def test_a_real_server_takes_each_profile_and_finds_under_it(name: str) -> None:
+    url = os.environ.get(REAL_SERVER)
+    if url is None:
+        pytest.skip(f"{REAL_SERVER} is not set")
+    chosen = next(profile for profile in PROFILES.values() if profile.name == name).with_replicas(1)
+    profile = replace(chosen, shards=min(chosen.shards, 2))
+    index = ServerIndex.open(url, replace(SPACE, model=f"test-{uuid4().hex[:8]}"), profile=profile)
+    try:
+        index.declare(FIELDS)
+        stored = embeddings(2000, space=index.space)
+        index.upsert(numbered(2000), stored, payloads(2000))
+        probes = Probes(embeddings(50, seed=5, space=index.space).rows, (None,) * 50)
+        tenant = Equals("tenant", "t1")
+        conditions = {"all": tenant, "some": And((tenant, Exists("notes"), Range("width", lt=2500)))}
+        report = index_recall(index, probes, conditions=conditions)
+        assert all(under.recall.value > 0.95 for under in report.conditions)
+    finally:
+        index.drop()
+
+
+def test_exact_queries_go_a_few_at_a_time_and_may_take_long(connect: Connect, stand_in: StandIn) -> None:
+    index = connect(PROFILES["1m"])
+    index.upsert(numbered(50), embeddings(50), payloads(50))
+    stand_in.calls.clear()
+    rows = embeddings(10, seed=2).rows
+    index.query([ask(row, exact=True) for row in rows])
+    index.query([ask(row) for row in rows])
+    index.close()
+    asked = [call for call in stand_in.calls if "query" in call.lower()]
+    assert len(asked) == 3 + 1
+    if asked[0].startswith("POST"):
+        assert ["timeout=120" in call for call in asked] == [True, True, True, False]
 
 
 def test_a_collection_of_another_profile_is_used_and_the_difference_said(
