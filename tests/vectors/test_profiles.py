@@ -15,7 +15,7 @@ from qdrant_client import models
 
 from phosphene.errors import InvalidInput
 from phosphene.evaluation.recall import Probes, index_recall
-from phosphene.filters import MAX_CONDITIONS, MAX_VALUES, And, Equals, Exists, Not, Range
+from phosphene.filters import MAX_CONDITIONS, MAX_VALUES, And, Equals, Exists, Filter, Not, Range
 from phosphene.types import Field, FieldKind
 from phosphene.vectors import server
 from phosphene.vectors.profiles import NAMES, PROFILES, Codes, Profile, Tier
@@ -200,7 +200,10 @@ def test_a_real_server_takes_each_profile_and_finds_under_it(name: str) -> None:
         index.upsert(numbered(2000), stored, payloads(2000))
         probes = Probes(embeddings(50, seed=5, space=index.space).rows, (None,) * 50)
         tenant = Equals("tenant", "t1")
-        conditions = {"all": tenant, "some": And((tenant, Exists("notes"), Range("width", lt=2500)))}
+        conditions: dict[str, Filter | None] = {
+            "all": tenant,
+            "some": And((tenant, Exists("notes"), Range("width", lt=2500))),
+        }
         report = index_recall(index, probes, conditions=conditions)
         assert all(under.recall.value > 0.95 for under in report.conditions)
     finally:
