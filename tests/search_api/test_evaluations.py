@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from phosphene.assemble import Engine
+from phosphene.errors import Unavailable
+from phosphene.types import DEFAULT_TENANT, TenantId
+from search_api import evaluating
+from search_api.schemas import EvaluationRequest, GoldenIn
+from search_api.search import SearchAnswer, SearchQuery, run_search
 from tests.search_api.served import KEYS, PICTURES, Served, serving
 
 
@@ -50,6 +58,19 @@ def test_what_can_not_be_measured_is_told(served: Served) -> None:
         answer = served.client.post("/v1/evaluations", json=body)
         assert answer.status_code == 422, body
         assert said in answer.json()["detail"]
+
+
+def test_figures_of_two_models_are_never_mixed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def search_and_swap(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> SearchAnswer:
+        answer = run_search(query, engine=engine, tenant=tenant)
+        monkeypatch.setattr(Engine, "current", property(lambda _: None))  # as if another model answered from now on
+        return answer
+
+    monkeypatch.setattr(evaluating, "run_search", search_and_swap)
+    name = next(iter(served.records))
+    asked = EvaluationRequest(golden=[GoldenIn(query="a dog", relevant={f"{name}.webp": 1})])
+    with pytest.raises(Unavailable, match="another model answers"):
+        evaluating.evaluate(asked, engine=served.engine, tenant=DEFAULT_TENANT)
 
 
 def test_a_tenant_measures_its_own_pictures_only(data: Path) -> None:
