@@ -322,7 +322,7 @@ def evaluate(
     golden: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[GOLDEN]",
+            metavar="GOLDEN",
             help='Golden queries: {"query": "a dog", "relevant": ["dog.jpg"]} lines; default: the demo\'s.',
         ),
     ] = None,
