@@ -7,7 +7,7 @@ PYTEST_ARGS ?= --numprocesses 2 --dist loadfile
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-.PHONY: help install demo test check audit format bench system-packages clean
+.PHONY: help install demo test resilience check audit format bench system-packages clean
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
@@ -20,6 +20,9 @@ demo: install  ## search a stock catalogue in the browser
 
 test: $(VENV)/.installed-dev system-packages  ## every test
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_ARGS)
+
+resilience: $(VENV)/.installed-dev system-packages  ## kills and outages at full size: an hour of a free machine
+	PHOSPHENE_RESILIENCE_SCALE=1 $(BIN)/pytest $(PYTEST_ARGS) tests/resilience
 
 check: $(VENV)/.installed-dev  ## lint, format, types, import contracts, unused dependencies
 	@bash tools/check.sh $(BIN)

@@ -1,4 +1,4 @@
-"""Real servers for tests: a throw-away PostgreSQL cluster, Redis, and one that speaks S3.
+"""Real servers for tests: a throw-away PostgreSQL cluster, Redis, RabbitMQ, and one that speaks S3.
 
 Each starts once a session, on a free port of the loopback, when the first test asks for it. A missing program is a
 failure that names the Debian package, never a skip: what is not tested should not look tested.
@@ -25,9 +25,12 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from kombu import Connection, Queue
+from kombu.exceptions import KombuError
 from psycopg import sql
 
 START_S = 60
+RABBIT_START_S = 240  # half a minute on a busy machine
 PASSWORD = "correct-horse-battery"  # noqa: S105  of a throw-away server
 
 
@@ -74,6 +77,7 @@ def running(
     folder: Path,
     stop: signal.Signals = signal.SIGTERM,
     env: Mapping[str, str] | None = None,
+    start_s: float = START_S,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends; its output is in the folder, and shown when it does not start."""
     output = folder / "output.txt"
@@ -82,7 +86,7 @@ def running(
             command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=folder, env=env
         )
     try:
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + start_s
         while not ready():
             if server.poll() is not None or time.monotonic() > deadline:
                 said = output.read_text(errors="replace")[-3000:]
@@ -136,6 +140,28 @@ class PostgresServer:
 @contextmanager
 def postgres_cluster() -> Iterator[PostgresServer]:
     """Start a cluster of its own."""
+    with postgres_files() as files, files.run():
+        yield files.server
+
+
+@dataclass(frozen=True)
+class PostgresFiles:
+    """A cluster on disk, which may be run again and again."""
+
+    server: PostgresServer
+    folder: Path
+    command: tuple[str, ...]
+
+    @contextmanager
+    def run(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Run it. SIGQUIT stops it as a crash does: "immediate"."""
+        with running(self.command, ready=self.server.answers, folder=self.folder, stop=signal.SIGINT) as process:
+            yield process
+
+
+@contextmanager
+def postgres_files(**more_options: str) -> Iterator[PostgresFiles]:
+    """Make a cluster that nobody runs yet."""
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
     initdb = program("initdb", "postgresql", *map(str, folders))
     postgres = str(Path(initdb).parent / "postgres")
@@ -157,12 +183,11 @@ def postgres_cluster() -> Iterator[PostgresServer]:
             pytest.fail(f"initdb failed: {made.stderr}", pytrace=False)
         server = PostgresServer(free_port())
         options = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder), "fsync": "off"}
-        options |= {"max_connections": "60", "shared_buffers": "32MB"}
+        options |= {"max_connections": "60", "shared_buffers": "32MB", **more_options}
         command = [*as_user(user), postgres, "-D", f"{folder}/data", "-p", str(server.port)]
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
-        with running(command, ready=server.answers, folder=folder, stop=signal.SIGINT):
-            yield server
+        yield PostgresFiles(server, folder, tuple(command))
 
 
 @pytest.fixture(scope="session")
@@ -182,7 +207,8 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _redis_says(port: int, command: bytes) -> bytes:
+def redis_says(port: int, command: bytes) -> bytes:
+    """Give the answer to a command, empty where there is none."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as line:
             line.sendall(command + b"\r\n")
@@ -197,7 +223,7 @@ def redis_at(port: int) -> Iterator[subprocess.Popen[bytes]]:
     command = [*as_user(None), program("redis-server", "redis-server"), "--port", str(port), "--bind", "127.0.0.1"]
     with throw_away_folder() as folder:
         command += ["--save", "", "--appendonly", "no", "--dir", str(folder)]
-        with running(command, ready=lambda: b"PONG" in _redis_says(port, b"PING"), folder=folder) as server:
+        with running(command, ready=lambda: b"PONG" in redis_says(port, b"PING"), folder=folder) as server:
             yield server
 
 
@@ -211,8 +237,89 @@ def redis_port() -> Iterator[int]:
 @pytest.fixture
 def redis_url(redis_port: int) -> str:
     """Give an empty Redis for one test."""
-    assert b"OK" in _redis_says(redis_port, b"FLUSHALL")
+    assert b"OK" in redis_says(redis_port, b"FLUSHALL")
     return f"redis://127.0.0.1:{redis_port}/0"
+
+
+@dataclass(frozen=True)
+class RabbitServer:
+    """A RabbitMQ with a folder of its own: what is durable outlives a restart."""
+
+    port: int
+    folder: Path
+    epmd_port: int
+    between_nodes_port: int
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def answers(self) -> bool:
+        try:
+            with Connection(self.url, connect_timeout=5) as connection:
+                connection.ensure_connection(max_retries=1)
+        except (KombuError, OSError):
+            return False
+        return True
+
+    def forget(self, queues: Sequence[str]) -> None:
+        """Delete queues with all that is in them."""
+        with Connection(self.url) as connection:
+            for name in queues:
+                Queue(name, channel=connection.default_channel).delete()
+
+    @contextmanager
+    def run(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Run it."""
+        script = program("rabbitmq-server", "rabbitmq-server", "/usr/lib/rabbitmq/bin")
+        config = self.folder / "rabbit.config"
+        # In Erlang's own words: translating the other form takes ten seconds of a busy machine.
+        listening = f'{{tcp_listeners, [{{"127.0.0.1", {self.port}}}]}}'
+        config.write_text(f"[{{rabbit, [{listening}, {{disk_free_limit, 50000000}}]}}].\n")
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),  # its cookie
+            "ERL_EPMD_PORT": str(self.epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"test{self.port}@localhost",
+            "RABBITMQ_DIST_PORT": str(self.between_nodes_port),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_CONFIG_FILE": str(config),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-start_epmd false +S 1:1 +sbwt none",
+        }
+        names = self.folder / "epmd"
+        names.mkdir(exist_ok=True)
+        with (
+            running(
+                [*as_user(None), program("epmd", "erlang-base")], ready=lambda: True, folder=names, env=environment
+            ),
+            running(
+                [*as_user(None), script],
+                ready=self.answers,
+                folder=self.folder,
+                env=environment,
+                start_s=RABBIT_START_S,
+            ) as server,
+        ):
+            yield server
+
+
+@contextmanager
+def rabbitmq_files() -> Iterator[RabbitServer]:
+    """Choose ports and a folder; nothing runs yet."""
+    with throw_away_folder() as folder:
+        yield RabbitServer(free_port(), folder, free_port(), free_port())
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitServer]:
+    with rabbitmq_files() as server, server.run():
+        yield server
 
 
 @dataclass(frozen=True)
