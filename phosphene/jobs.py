@@ -98,7 +98,7 @@ def show_life() -> None:
 
 def carried() -> dict[str, str]:
     """Give what goes with a job: the ids of its request and ingest, and its trace."""
-    return logs.ids() | tracing.carried()
+    return {name: id_ for name, id_ in logs.ids().items() if name != "task_id"} | tracing.carried()
 
 
 @contextmanager

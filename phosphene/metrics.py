@@ -151,6 +151,7 @@ GENERATIONS_AGE = Gauge(
 JOBS_WAITING = Gauge(
     "phosphene_jobs_waiting", "Jobs that have not begun, by thread of this process", ["thread"], registry=REGISTRY
 )
+OF_CATALOGUE = (WORK, WORK_AGE, INDEX_LAG, INDEX_LAG_AGE, REINDEX, GENERATIONS, GENERATIONS_AGE)
 
 
 @contextmanager

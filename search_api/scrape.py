@@ -43,7 +43,7 @@ class Scrape:
         if time.monotonic() - self._seen_at >= FRESH_S:
             said = await answers({"backlog": self._probe})
             if said["backlog"] != OK:
-                return {gauge: {} for gauge in self._seen}
+                return {gauge: {} for gauge in metrics.OF_CATALOGUE}
         return self._seen
 
     def _look(self) -> None:

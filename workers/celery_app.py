@@ -18,6 +18,7 @@ from pathlib import Path
 
 from celery import Celery
 from celery.signals import setup_logging
+from celery.utils.log import get_multiprocessing_logger
 from kombu import Exchange, Queue
 
 from phosphene import logs
@@ -53,8 +54,16 @@ def worker_app(settings: Settings) -> Celery:
 
 
 @setup_logging.connect
-def _leave_logging_alone(**_: object) -> None:
-    """Celery sets up no logging where somebody listens here: `log_to_stderr` does."""
+def _leave_logging_alone(*, loglevel: int, **_: object) -> None:
+    """Celery sets up no logging where somebody listens here: `log_to_stderr` does.
+
+    A child looks already, before it is told of its settings, whether lines of tasks that end are wanted.
+    """
+    logging.getLogger().setLevel(loglevel)
+    of_processes = get_multiprocessing_logger()  # says which child died, past all handlers if it is let
+    if of_processes is not None:
+        of_processes.propagate = True
+        of_processes.setLevel(logging.WARNING)
 
 
 def log_to_stderr(settings: Settings) -> None:
@@ -110,6 +119,7 @@ def run_worker(
             without_gossip=True,
             without_mingle=True,
         )
+        os.environ.pop("_MP_FORK_LOGLEVEL_", None)  # else billiard writes lines of its own form at a child's start
         worker.start()
         jobs.close()
         if trouble.exists():

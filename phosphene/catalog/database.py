@@ -144,7 +144,8 @@ def parse_url(url: str) -> URL:
 
 def make_engine(url: URL, *, pooled: bool = True) -> Engine:
     """Make an engine whose transactions begin as we mean them to."""
-    options: dict[str, Any] = {"json_serializer": _to_json, "json_deserializer": _from_json}
+    # Parameters hold prompts and titles: no error that is logged repeats them.
+    options: dict[str, Any] = {"json_serializer": _to_json, "json_deserializer": _from_json, "hide_parameters": True}
     # 40 connections: as many as FastAPI has threads.
     options |= {"pool_size": 10, "max_overflow": 30, "pool_pre_ping": True} if pooled else {"poolclass": NullPool}
     if url.get_backend_name() == "postgresql":

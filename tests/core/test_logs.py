@@ -5,15 +5,20 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sqlite3
 import threading
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from phosphene import logs
+from phosphene.catalog.catalog import Catalog
 from phosphene.errors import InvalidSettings
 from phosphene.jobs import JobName, LocalJobs
 from phosphene.settings import Settings, load_settings
@@ -151,3 +156,13 @@ def test_secrets_of_the_settings_are_all_known(monkeypatch: pytest.MonkeyPatch) 
 def test_settings_that_would_not_do(given: dict[str, object], said: str) -> None:
     with pytest.raises(InvalidSettings, match=said):
         load_settings(**given)
+
+
+def test_an_error_of_sql_does_not_repeat_what_was_to_be_written(tmp_path: Path) -> None:
+    catalog = Catalog.at(str(tmp_path / "catalog.sqlite"), migrate=True)
+    with pytest.raises(sqlite3.IntegrityError) as caught, catalog._database.writing() as connection:
+        connection.execute(text("INSERT INTO assets (title) VALUES (:title)"), {"title": "a wistful heron"})
+    catalog.close()
+    logged = "".join(traceback.format_exception(caught.value)).replace('"a wistful heron"})', "")
+    assert "[SQL: INSERT INTO assets" in logged
+    assert "heron" not in logged
