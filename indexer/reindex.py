@@ -21,16 +21,16 @@ from datetime import UTC, datetime
 from indexer.embedding import sweep_space
 from indexer.gates import Options, judge
 from phosphene.assemble import Engine
-from phosphene.catalog.records import NamedSpace, Reindex, ReindexState
+from phosphene.catalog.records import AssetState, NamedSpace, Reindex, ReindexState
 from phosphene.errors import InvalidInput, NotFound, Unavailable
 from phosphene.evaluation.golden import look_up
 from phosphene.jobs import JobName, Jobs, LocalJobs, show_life
 from phosphene.model_files import full_name
 from phosphene.open_space import OpenSpace
 
-TICK_S = 5.0  # workers are asked that often whether there is something to do
+TICK_S = 5.0  # about as often workers are told to look
 IDS_IN_A_TASK = 64
-LEASE_S = 900.0
+LEASE_S = 300.0  # of one step, in a fleet; a step done twice is done once in the catalogue
 CATCH_UP_S = 60.0  # a swap waits so long for pictures that have just come in
 DROP_GRACE_S = 60.0  # for other processes to answer from the space that stays
 _PAGE = 1024  # pictures that are queued at once for workers
@@ -60,6 +60,11 @@ def start_reindex(model: str, options: Options, *, engine: Engine) -> Reindex:
     before = NamedSpace(full_name(current.model), current.space)
     if before.space.id == after.space.id:
         raise InvalidInput(f"{after.model} answers already (space {after.space.id})")
+    if not reindexes.embedded(before.space.id) and engine.catalog.count_assets(None, AssetState.INDEXED):
+        raise InvalidInput(
+            f"no picture is embedded with {before.model}, which PHOSPHENE_MODEL says answers: set it to the model that "
+            "the catalogue is embedded with"
+        )
     return reindexes.start(before, after, options.to_json())
 
 

@@ -17,9 +17,10 @@ from uuid import uuid4
 
 from phosphene.blobs import BlobStore
 from phosphene.catalog.catalog import Catalog
+from phosphene.catalog.records import Serving
 from phosphene.decoding import DecoderPool
 from phosphene.encoders import Encoder, load_encoder
-from phosphene.errors import InvalidSettings, ModelNotFound, Overloaded, SpaceMismatch
+from phosphene.errors import InvalidSettings, ModelNotFound, Overloaded, PhospheneError, SpaceMismatch
 from phosphene.generation.guard import Guard
 from phosphene.generation.retrieve import Predictor
 from phosphene.generation.weights import Weights, folders_of
@@ -40,6 +41,7 @@ from phosphene.unclip.loading import load_generator
 from phosphene.vectors.base import VectorIndex
 from phosphene.vectors.profiles import PROFILES
 
+CATALOGUE = "catalog.sqlite"  # of an embedded data folder
 LOCAL_JOBS_CAPACITY = 64
 LOCAL_RECOVER_EVERY_S = 20.0
 LOCAL_REINDEX_EVERY_S = 1.0
@@ -326,6 +328,20 @@ def open_engine(settings: Settings, *, command: str) -> Engine:
         raise
 
 
+def serving_of(settings: Settings) -> Serving | None:
+    """Say which space answers as the catalogue has it, without holding the data folder; None where it does not say."""
+    if settings.database_url is None and not (settings.data / CATALOGUE).exists():
+        return None
+    try:
+        catalog = _open_catalog(settings, migrate=False)
+    except PhospheneError:  # whoever opens it for more says what is wrong
+        return None
+    try:
+        return catalog.reindexes.serving()
+    finally:
+        catalog.close()
+
+
 def open_jobs(settings: Settings, handlers: Mapping[JobName, Callable[..., None]]) -> Jobs:
     """Jobs go to Celery where a broker is set, to threads of this process else, which also find what is to be done."""
     if settings.broker_url is not None:
@@ -335,10 +351,10 @@ def open_jobs(settings: Settings, handlers: Mapping[JobName, Callable[..., None]
     return LocalJobs(handlers, capacity=LOCAL_JOBS_CAPACITY, every_s=every_s)
 
 
-def _open_catalog(settings: Settings) -> Catalog:
+def _open_catalog(settings: Settings, *, migrate: bool = True) -> Catalog:
     if settings.database_url is not None:
         return Catalog.at(settings.database_url.get_secret_value(), migrate=False)
-    return Catalog.at(f"sqlite:///{(settings.data / 'catalog.sqlite').absolute()}", migrate=True)
+    return Catalog.at(f"sqlite:///{(settings.data / CATALOGUE).absolute()}", migrate=migrate)
 
 
 def _open_index(settings: Settings, space: Space) -> VectorIndex:

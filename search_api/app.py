@@ -26,6 +26,7 @@ from search_api.routes import (
     generations,
     ingests,
     pages,
+    reindex,
     search,
     service,
 )
@@ -75,6 +76,7 @@ def create_app(engine: Engine, jobs: Jobs, *, local_token: str | None) -> FastAP
         embeddings.router,
         calibrations.router,
         evaluations.router,
+        reindex.router,
         service.router,
         pages.router,
     ):

@@ -35,6 +35,7 @@ from phosphene.types import (
     PointId,
     RawEmbeddings,
     Space,
+    SpaceId,
     TenantId,
     UnitEmbeddings,
     point_id,
@@ -104,8 +105,12 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class SearchAnswer:
-    """Hits, best first; next_cursor leads to those after them. `match` is of the question: the same on every page."""
+    """Hits, best first; next_cursor leads to those after them. `match` is of the question: the same on every page.
 
+    All of it is of one space.
+    """
+
+    space: SpaceId
     hits: tuple[Hit, ...]
     match: Match
     next_cursor: str | None
@@ -182,6 +187,7 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
     watch.tell()
     metrics.SEARCHES.labels(_kind(query), "yes" if match.matched else "no").inc()
     return SearchAnswer(
+        space=space.space.id,
         hits=hits,
         match=match,
         next_cursor=following.encode() if following is not None and following.seen < MAX_DEPTH else None,

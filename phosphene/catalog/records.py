@@ -267,7 +267,8 @@ class Reindex:
     @property
     def done(self) -> int:
         """How many pictures have been dealt with; those that could not be embedded are among them."""
-        return max(0, min(self.seen, self.total) - self.waiting)
+        whole_pass = self.pass_ended_at is not None or self.missing is not None
+        return max(0, (self.total if whole_pass else min(self.seen, self.total)) - self.waiting)
 
     def pace(self) -> float:
         """Give the pictures a second, since it was begun or taken up again; 0 until there is something to measure."""

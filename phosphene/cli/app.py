@@ -9,11 +9,13 @@ from typing import Annotated
 import typer
 
 from phosphene import __version__
+from phosphene.catalog.records import ReindexState
 from phosphene.cli import imagining, output
 from phosphene.cli.backend import Asked, Backend, Ingested, choose_backend
 from phosphene.errors import InvalidInput, InvalidQuery
 from phosphene.settings import Settings, load_settings, unknown_names
 from phosphene.types import GenerateMode, Modality
+from search_api.schemas import ReindexAction
 
 app = typer.Typer(
     name="phosphene",
@@ -400,6 +402,60 @@ def evaluate(
     if low := evaluating.too_low(report, wanted.fail_under):
         for text in low:
             output.note(f"phosphene: {text}")
+        raise typer.Exit(1)
+
+
+@app.command()
+def reindex(
+    target: Annotated[
+        str | None,
+        typer.Option("--model", help="Move to this model: OpenCLIP name/tag, folder, hf-hub: name, starter."),
+    ] = None,
+    status: Annotated[bool, typer.Option("--status", help="Say how it stands.")] = False,
+    swap: Annotated[
+        bool, typer.Option("--swap", help="Let the new model answer, after --no-swap or --rollback.")
+    ] = False,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Let the model before answer again, at once.")] = False,
+    finish: Annotated[bool, typer.Option("--finish", help="Drop the space of the model before.")] = False,
+    abort: Annotated[bool, typer.Option("--abort", help="Drop the new space.")] = False,
+    golden: Annotated[
+        Path | None, typer.Option(help="Golden queries that both models are asked, as phosphene evaluate takes them.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="By how much recall@10 and nDCG@10 of --golden may be worse.")
+    ] = 0.02,
+    least_recall: Annotated[
+        float, typer.Option(min=0, max=1, help="Recall@10 of the new index against exact comparison.")
+    ] = 0.95,
+    max_missing: Annotated[int, typer.Option(min=0, help="Pictures that the new model may be unable to embed.")] = 0,
+    auto_swap: Annotated[bool, typer.Option("--auto-swap/--no-swap", help="Answer as soon as all is passed.")] = True,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave it to the server or the workers.")] = False,
+    data: Data = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    json: Json = False,
+) -> None:
+    """Move the catalogue to another model while it is searched; run again, it goes on. Exit status 1: not passed."""
+    from phosphene.cli import reindexing
+
+    named: dict[ReindexAction, bool] = {"swap": swap, "rollback": rollback, "finish": finish, "abort": abort}
+    wanted = reindexing.asked(
+        model=target,
+        actions=[name for name, given in named.items() if given],
+        golden=golden,
+        tolerance=tolerance,
+        least_recall=least_recall,
+        max_missing=max_missing,
+        swap=auto_swap,
+    )
+    if status and wanted is not None:
+        raise InvalidInput("--status only looks: leave the others out")
+    with _backend("reindex", data=data, model=None, server=server, api_key=api_key) as backend:
+        now = backend.reindex(wanted, wait=not no_wait)
+        if wanted is not None and not no_wait:
+            now = backend.await_reindex()
+    output.reindexed(now, reindexing.lines(now), as_json=json)
+    if wanted is not None and now.reindex is not None and now.reindex.state is ReindexState.REFUSED:
         raise typer.Exit(1)
 
 

@@ -22,6 +22,9 @@ from search_api.schemas import (
     GenerationOut,
     IngestResponse,
     QuarantineEntry,
+    ReindexAction,
+    ReindexRequest,
+    ReindexStatus,
     SearchResponse,
     VerifyResponse,
 )
@@ -114,6 +117,14 @@ class Backend(Protocol):
 
     def evaluate(self, asked: EvaluationRequest) -> EvaluationOut:
         """Measure how good search is on the catalogue."""
+        ...
+
+    def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:
+        """Begin or steer a change of the model; None: only say how it stands. `wait`: `await_reindex` comes next."""
+        ...
+
+    def await_reindex(self) -> ReindexStatus:
+        """Go on with a change of the model, or watch those who do, showing progress on stderr."""
         ...
 
 

@@ -41,8 +41,16 @@ def examine(settings: Settings) -> Iterator[Finding]:
     for hint in unknown_names():
         yield Finding("settings", Verdict.WARN, hint)
     yield from _data_folder(settings)
-    yield _try("model", lambda: _model(settings))
-    yield _generator(settings)
+    from phosphene.assemble import serving_of
+    from phosphene.open_spaces import overruled
+
+    serving = serving_of(settings)
+    model = settings.model if serving is None else serving.answers.model
+    said = None if serving is None else overruled(settings, serving)
+    if said is not None:
+        yield Finding("model", Verdict.WARN, said)
+    yield _try("model", lambda: _model(model, settings))
+    yield _generator(model, settings)
     if settings.embedded and current_holder(settings.data) is not None:
         return  # the stores are open in the other process; `phosphene doctor --server` asks it
     for subject, check in _stores(settings):
@@ -68,20 +76,20 @@ def _data_folder(settings: Settings) -> Iterator[Finding]:
     yield Finding("disk", verdict, f"{free / 2**30:.1f} GiB free")
 
 
-def _model(settings: Settings) -> str:
+def _model(model: str, settings: Settings) -> str:
     from phosphene.encoders import load_encoder
 
-    space = load_encoder(settings.model, device=settings.device, threads=settings.threads).space
-    return f"{settings.model}: {space.dimension} dimensions, pictures at {space.pixels.size} px, space {space.id}"
+    space = load_encoder(model, device=settings.device, threads=settings.threads).space
+    return f"{model}: {space.dimension} dimensions, pictures at {space.pixels.size} px, space {space.id}"
 
 
-def _generator(settings: Settings) -> Finding:
+def _generator(model: str, settings: Settings) -> Finding:
     """Tell whether pictures can be drawn here, which search does not need."""
     from phosphene.encoders import load_encoder
     from phosphene.unclip.loading import load_generator
 
     try:
-        encoder = load_encoder(settings.model, device=settings.device, threads=settings.threads)
+        encoder = load_encoder(model, device=settings.device, threads=settings.threads)
         card = load_generator(
             settings.generator, prior=settings.generator_prior, encoder=encoder, device=settings.device
         ).card

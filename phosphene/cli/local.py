@@ -17,10 +17,11 @@ from indexer import pipeline
 from indexer.generated import accept_picture
 from indexer.jobs import handlers
 from indexer.progress import progress_for
+from indexer.reindex import ACTIONS, advance, start_reindex
 from indexer.sources import SourceOptions
 from indexer.verify import verify
 from phosphene.assemble import Engine, open_engine, open_jobs
-from phosphene.cli import output
+from phosphene.cli import output, reindexing
 from phosphene.cli.backend import Asked, Ingested, uuid_of
 from phosphene.cli.imagining import POLL_S, StepBar, follow, told_cancelled
 from phosphene.errors import DamagedData, InvalidInput
@@ -41,6 +42,9 @@ from search_api.schemas import (
     GenerationOut,
     IngestResponse,
     QuarantineEntry,
+    ReindexAction,
+    ReindexRequest,
+    ReindexStatus,
     SearchResponse,
     VerifyResponse,
 )
@@ -48,6 +52,7 @@ from search_api.search import SearchQuery, run_search
 
 LISTED = 20  # ingests
 QUARANTINE_PAGE = 1000
+_NOBODY_GOES_ON = "--no-wait needs a process that goes on: start `phosphene serve`, or set PHOSPHENE_BROKER_URL"
 
 
 class LocalBackend:
@@ -88,7 +93,7 @@ class LocalBackend:
         )
         answer = run_search(query, engine=engine, tenant=DEFAULT_TENANT)
         if not answer.hits and engine.index.count() == 0 and engine.catalog.count_assets(DEFAULT_TENANT):
-            output.warn(f"no picture is embedded with {self._settings.model} yet: phosphene verify --repair does it")
+            output.warn(f"no picture is embedded with {engine.current.model} yet: phosphene verify --repair does it")
         with self._elsewhere() as jobs:
             offer = offered(query, answer, asked.generate, engine=engine, tenant=DEFAULT_TENANT, jobs=jobs)
         return SearchResponse.of(answer, offer)
@@ -200,9 +205,7 @@ class LocalBackend:
 
     def _send(self, asked: Ingested) -> IngestResponse:
         if self._settings.broker_url is None:
-            raise InvalidInput(
-                "--no-wait needs a process that goes on: start `phosphene serve`, or set PHOSPHENE_BROKER_URL"
-            )
+            raise InvalidInput(_NOBODY_GOES_ON)
         engine = self._engine
         job: dict[str, JSON] = {
             "tenant": DEFAULT_TENANT,
@@ -258,3 +261,22 @@ class LocalBackend:
     def evaluate(self, asked: EvaluationRequest) -> EvaluationOut:
         """Ask golden queries, and the index against exact search."""
         return evaluating.evaluate(asked, engine=self._engine, tenant=DEFAULT_TENANT)
+
+    def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:
+        """Begin or steer a change of the model."""
+        engine = self._engine
+        if not wait and self._settings.broker_url is None:
+            raise InvalidInput(_NOBODY_GOES_ON)
+        if isinstance(asked, ReindexRequest):
+            start_reindex(asked.model, asked.to_options(DEFAULT_TENANT), engine=engine)
+        elif asked is not None:
+            ACTIONS[asked](engine=engine)
+        return ReindexStatus.of(engine)
+
+    def await_reindex(self) -> ReindexStatus:
+        """Do it here, or watch the workers that do."""
+        engine = self._engine
+        here = self._settings.broker_url is None
+        return reindexing.await_end(
+            lambda: ReindexStatus.of(engine), (lambda: advance(engine=engine)) if here else (lambda: False)
+        )

@@ -19,6 +19,7 @@ from search_api.schemas import (
     EvaluationOut,
     IngestResponse,
     QuarantineEntry,
+    ReindexStatus,
     SearchResponse,
     VerifyResponse,
 )
@@ -130,6 +131,15 @@ def evaluated(report: EvaluationOut, told: Iterable[str], *, as_json: bool) -> N
     if as_json:
         metrics = {name: one.model_dump() for name, one in report.metrics().items()}
         line(json.dumps({**report.model_dump(mode="json", exclude_none=True), "metrics": metrics}))
+        return
+    for text in told:
+        line(text)
+
+
+def reindexed(status: ReindexStatus, told: Iterable[str], *, as_json: bool) -> None:
+    """Print how a change of the model stands."""
+    if as_json:
+        line(status.model_dump_json())
         return
     for text in told:
         line(text)

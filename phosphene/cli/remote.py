@@ -15,10 +15,12 @@ from pydantic import BaseModel, ValidationError
 
 from indexer.progress import Snapshot, progress_for
 from phosphene.catalog.records import IngestCounts
+from phosphene.cli import reindexing
 from phosphene.cli.backend import Asked, Ingested, uuid_of
 from phosphene.cli.imagining import follow
 from phosphene.errors import Forbidden, InvalidInput, NotFound, Overloaded, PhospheneError, Unavailable
 from phosphene.filters import parse_terms, source_of
+from phosphene.model_files import full_name
 from phosphene.types import Field
 from search_api.schemas import (
     AssetOut,
@@ -33,6 +35,9 @@ from search_api.schemas import (
     IngestResponse,
     QuarantineEntry,
     QuarantinePage,
+    ReindexAction,
+    ReindexRequest,
+    ReindexStatus,
     SearchResponse,
     VerifyResponse,
 )
@@ -179,6 +184,21 @@ class RemoteBackend:
         """Let the server measure; takes as long as it takes."""
         body = asked.model_dump(mode="json", exclude_none=True)
         return self._post("/v1/evaluations", body, EvaluationOut, timeout_s=None)
+
+    def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:
+        """Have the server begin or steer a change of the model; a folder is one of its machine."""
+        del wait  # it goes on in any case
+        if asked is None:
+            return self._get("/v1/reindex", ReindexStatus)
+        if isinstance(asked, ReindexRequest):
+            model = full_name(asked.model) if self._local else asked.model
+            body = asked.model_copy(update={"model": model}).model_dump(mode="json")
+            return self._post("/v1/reindex", body, ReindexStatus, timeout_s=None)
+        return self._post(f"/v1/reindex/{asked}", {}, ReindexStatus, timeout_s=None)
+
+    def await_reindex(self) -> ReindexStatus:
+        """Watch how the server goes on with it."""
+        return reindexing.await_end(lambda: self.reindex(None), lambda: False)
 
     def _get(self, path: str, kind: type[Answer]) -> Answer:
         return self._request("GET", path, None, kind, TIMEOUT_S)

@@ -41,9 +41,9 @@ def serve_until_stopped(settings: Settings, *, command: str, when_ready: WhenRea
         closing.callback(tracing.stop)
         engine = closing.enter_context(open_engine(settings, command=command))
         if settings.log_format == "json":
-            log.info("loading %s", settings.model)
+            log.info("loading %s", engine.current.model)
         else:
-            output.note(f"loading {settings.model}")
+            output.note(f"loading {engine.current.model}")
         engine.warm()
         if engine.held is not None:  # whatever ran here before is dead
             engine.catalog.interrupt_ingests(idle_s=0.0)

@@ -31,6 +31,7 @@ from search_api.schemas.ingests import (
     QuarantineEntry,
     QuarantinePage,
 )
+from search_api.schemas.reindex import GateOut, ReindexAction, ReindexOut, ReindexRequest, ReindexStatus
 from search_api.schemas.search import (
     EmbeddingsRequest,
     EmbeddingsResponse,
@@ -69,6 +70,7 @@ __all__ = [
     "EvaluationRequest",
     "FieldList",
     "FieldOut",
+    "GateOut",
     "GenerateRequest",
     "GenerationList",
     "GenerationOut",
@@ -89,6 +91,10 @@ __all__ = [
     "QuarantineEntry",
     "QuarantinePage",
     "Readiness",
+    "ReindexAction",
+    "ReindexOut",
+    "ReindexRequest",
+    "ReindexStatus",
     "SamplingIn",
     "SearchRequest",
     "SearchResponse",

@@ -135,6 +135,7 @@ class TimingOut(BaseModel):
 class SearchResponse(BaseModel):
     """Hits, best first."""
 
+    space: str = Field(description="of the model that answered: scores of two spaces can't be compared")
     hits: list[HitOut]
     match: MatchOut = Field(description="of the question: the same on every page")
     next_cursor: str | None = Field(description="pass it as cursor for the hits after these; null at the end")
@@ -147,6 +148,7 @@ class SearchResponse(BaseModel):
     def of(cls, answer: SearchAnswer, offer: Offer | None = None) -> Self:
         """Show an answer, and what is drawn for it."""
         return cls(
+            space=answer.space,
             hits=[HitOut(**asset_fields(hit.asset), score=hit.score, found_by=hit.found_by) for hit in answer.hits],
             match=MatchOut.of(answer.match),
             next_cursor=answer.next_cursor,

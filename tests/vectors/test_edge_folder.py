@@ -16,12 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phosphene.errors import DamagedData, DataFolderInUse, NotFound, SpaceMismatch, Unavailable
+from phosphene.errors import DamagedData, DataFolderInUse, SpaceMismatch, Unavailable
 from phosphene.filters import Equals, Range
-from phosphene.types import SpaceId
 from phosphene.vectors import edge
 from phosphene.vectors.edge import EdgeIndex
-from phosphene.vectors.pointers import SpaceAliases
 from tests.vectors.made import FIELDS, SPACE, ask, embeddings, numbered, payloads
 
 ROOT = Path(__file__).parents[2]
@@ -341,16 +339,3 @@ def test_many_points_take_several_flushes_and_stay(tmp_path: Path, monkeypatch: 
     assert again.count() == 1000
     assert again.count(Range("width", gte=0)) == 1000
     again.close()
-
-
-def test_aliases_name_spaces(tmp_path: Path) -> None:
-    aliases = SpaceAliases(tmp_path / "aliases.json")
-    with pytest.raises(NotFound, match="retrieval"):
-        aliases.space_of("retrieval")
-    assert aliases.point("retrieval", SpaceId("old")) is None
-    assert aliases.point("retrieval", SpaceId("new")) == "old"
-    assert SpaceAliases(tmp_path / "aliases.json").space_of("retrieval") == "new"
-    for broken in ("{", "[]", '{"retrieval": 1}'):
-        (tmp_path / "aliases.json").write_text(broken)
-        with pytest.raises(DamagedData, match=r"aliases\.json"):
-            aliases.space_of("retrieval")

@@ -1,0 +1,168 @@
+"""`phosphene reindex`: what is asked for, how far it is, and how it ended."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as RichBar
+
+from phosphene.catalog.records import ReindexState
+from phosphene.cli import output
+from phosphene.errors import InvalidInput
+from phosphene.evaluation.golden import read_golden
+from search_api.schemas import GoldenIn, ReindexAction, ReindexOut, ReindexRequest, ReindexStatus
+
+POLL_S = 0.3
+PLAIN_EVERY_S = 10.0
+_SAID = {
+    ReindexState.BUILDING: "embedding with the new model",
+    ReindexState.CHECKING: "calibrating and comparing",
+    ReindexState.READY: "waiting for what has just come in",
+    ReindexState.FINISHED: "dropping the space before",
+    ReindexState.ABORTED: "dropping the new space",
+}
+
+
+def asked(
+    *,
+    model: str | None,
+    actions: list[ReindexAction],
+    golden: Path | None,
+    tolerance: float,
+    least_recall: float,
+    max_missing: int,
+    swap: bool,
+) -> ReindexRequest | ReindexAction | None:
+    """Read the options: a model to move to, something to be done with a change, or None, its status.
+
+    Raises InvalidInput where they contradict each other.
+    """
+    if len(actions) + (model is not None) > 1:
+        raise InvalidInput("give one of --model, --status, --swap, --rollback, --finish and --abort")
+    if model is None:
+        if golden is not None:
+            raise InvalidInput("--golden goes with --model: the change keeps them")
+        return actions[0] if actions else None
+    return ReindexRequest(
+        model=model,
+        golden=[] if golden is None else [GoldenIn.of(query) for query in read_golden(golden)],
+        tolerance=tolerance,
+        least_recall=least_recall,
+        max_missing=max_missing,
+        swap=swap,
+    )
+
+
+def ended(status: ReindexStatus) -> bool:
+    """Tell whether nothing more happens by itself."""
+    now = status.reindex
+    if now is None or now.dropped:
+        return True
+    if now.state is ReindexState.READY:
+        return not now.swap
+    return now.state in (ReindexState.REFUSED, ReindexState.SWAPPED)
+
+
+def await_end(read: Callable[[], ReindexStatus], step: Callable[[], bool]) -> ReindexStatus:
+    """Show how far it is until it has ended. `step` does some of it, and tells whether there is more at once."""
+    bar = ReindexBar()
+    try:
+        while not ended(status := read()):
+            bar.report(status.reindex)
+            if not step():
+                time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        bar.close()
+        output.note("stopped; what is done is kept: the same command goes on")
+        raise
+    finally:
+        bar.close()
+    return status
+
+
+class ReindexBar:
+    """How far a change is, on stderr: a bar on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._next = time.monotonic() + PLAIN_EVERY_S
+        self._error: str | None = None
+        self._bar: RichBar | None = None
+        if self._stream.isatty():
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[left]}"),
+            )
+            self._bar = RichBar(*columns, console=Console(file=self._stream), transient=True)
+            self._task = self._bar.add_task("", total=None, left="")
+            self._bar.start()
+
+    def report(self, now: ReindexOut | None) -> None:
+        """Show how far it is."""
+        if now is None:
+            return
+        if now.error is not None and now.error != self._error:
+            output.note(f"phosphene: it does not get on, and is tried again: {now.error}")
+        self._error = now.error
+        said, left = _SAID.get(now.state, now.state.value), _left(now)
+        if self._bar is not None:
+            self._bar.update(self._task, description=said, completed=now.done, total=now.total, left=left)
+        elif time.monotonic() >= self._next:
+            self._next = time.monotonic() + PLAIN_EVERY_S
+            output.note(f"{said}: {now.done:,} of {now.total:,}{', ' if left else ''}{left}")
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def lines(status: ReindexStatus) -> list[str]:
+    """Say in words how it stands, and what can be done."""
+    now = status.reindex
+    said = [f"{status.answers} answers (space {status.space})"]
+    if now is None:
+        return [*said, "the model was never changed: phosphene reindex --model NAME moves to another one"]
+    said.append(f"{now.before} -> {now.after}: {_standing(now)}")
+    said += [f"  {gate.name}: {'passed' if gate.passed else 'NOT passed'}: {gate.detail}" for gate in now.gates]
+    if now.error is not None:
+        said.append(f"  it does not get on just now: {now.error}")
+    return said
+
+
+def _standing(now: ReindexOut) -> str:
+    again = f"phosphene reindex --model {now.after}"
+    match now.state:
+        case ReindexState.BUILDING:
+            left = _left(now)
+            return f"{now.done:,} of {now.total:,} pictures embedded{', ' if left else ''}{left}; --abort gives it up"
+        case ReindexState.CHECKING:
+            return "all embedded; being calibrated and compared"
+        case ReindexState.REFUSED:
+            return f"not passed; {again} --tolerance … asks less of it, --abort gives it up"
+        case ReindexState.READY:
+            wanted = "about to answer" if now.swap else "--swap lets it answer, --abort gives it up"
+            return f"ready and kept in step; {wanted}"
+        case ReindexState.SWAPPED:
+            return "swapped; both are kept in step; --rollback goes back, --finish drops the space before"
+        case ReindexState.FINISHED:
+            return "finished" + ("" if now.dropped else "; the space before is being dropped")
+        case ReindexState.ABORTED:
+            return "given up" + ("" if now.dropped else "; the new space is being dropped")
+
+
+def _left(now: ReindexOut) -> str:
+    if now.remaining_s is None or not now.pace:
+        return ""
+    minutes, seconds = divmod(round(now.remaining_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return f"{now.pace:,.1f} a second, {left} left"
