@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import scaling
@@ -42,6 +42,7 @@ def test_a_hundred_million_by_hand() -> None:
     assert scaling.query(PROFILES["100m"], 1536, 10).read_bytes == 12 * 30 * 2 * 4096  # two pages each
 
 
+@settings(deadline=None)
 @given(st.sampled_from(list(PROFILES.values())), st.integers(64, 4096))
 def test_the_arithmetic_holds_together(profile: Profile, dimension: int) -> None:
     found, part = scaling.cluster(profile, dimension), scaling.footprint(profile, dimension)
