@@ -23,11 +23,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from phosphene import jobs, logs, tracing
+from phosphene import jobs, logs, metrics, tracing
+from phosphene.catalog.catalog import Catalog
+from phosphene.catalog.records import NamedSpace
 from phosphene.errors import InvalidSettings, Unavailable
 from phosphene.jobs import CeleryJobs, JobName, LocalJobs
+from phosphene.types import DEFAULT_TENANT
 from search_api.health import Health
 from search_api.probes import PROBE_S
+from search_api.scrape import readings_of
+from tests.catalog.samples import OTHER_SPACE, SPACE, new
 from tests.search_api.served import KEYS, Served, png, serving, settings_for
 
 PATIENCE_S = 120  # a busy machine
@@ -386,3 +391,17 @@ def test_queues_that_readiness_needs_must_be_there(served: Served) -> None:
     engine = type("EngineOfSettings", (), {"settings": settings, "catalog": served.engine.catalog})()
     with pytest.raises(InvalidSettings, match="PHOSPHENE_READY_QUEUES names embd: there are ingest"):
         Health(engine, CeleryJobs("redis://127.0.0.1:1/0"))
+
+
+def test_a_change_of_the_model_shows_how_far_it_is(tmp_path: Path) -> None:
+    catalog = Catalog.at(str(tmp_path / "catalog.sqlite"), migrate=True)
+    for space in (SPACE, OTHER_SPACE):
+        catalog.record_space(space)
+    catalog.register(None, DEFAULT_TENANT, SPACE.id, [new("cat"), new("dog")])
+    assert readings_of(catalog.backlog(), catalog.reindexes.active())[metrics.REINDEX] == {}
+    catalog.reindexes.start(NamedSpace("starter", SPACE), NamedSpace("other", OTHER_SPACE), {})
+    text = metrics.exposition(readings_of(catalog.backlog(), catalog.reindexes.active())).decode()
+    assert value(text, "phosphene_reindex_pictures", state="total") == 2
+    assert value(text, "phosphene_reindex_pictures", state="done") == 0
+    assert value(text, "phosphene_work_pictures", space=SPACE.id, state="waiting") == 2
+    catalog.close()
