@@ -245,6 +245,8 @@ class LocalBackend:
     def verify(self, *, repair: bool) -> VerifyResponse:
         """Compare catalogue, blobs and index. An index too damaged to open is made anew when repairing."""
         if repair:
+            if self._engine.held is not None:  # an ingest that says it runs has died: nobody needs its blobs any more
+                self._engine.catalog.interrupt_ingests(idle_s=0.0)
             try:
                 _ = self._engine.index
             except DamagedData as damage:
