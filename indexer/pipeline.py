@@ -20,6 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Self
 
+from indexer.backpressure import is_full
 from indexer.declared import DeclaredFields
 from indexer.embedding import Embedded, embed_assets, encode_tolerantly, store, sweep
 from indexer.intake import Batch, Intake
@@ -217,7 +218,9 @@ def _send_away(batches: Background[Batch], intake: Intake, jobs: Jobs | None) ->
     for batch in batches:
         for start in range(0, len(batch.ids), IDS_IN_A_TASK):
             ids = [str(id_) for id_ in batch.ids[start : start + IDS_IN_A_TASK]]
-            if jobs is not None:
+            if is_full(intake.engine):  # nobody waits for room here: this may be the only worker
+                embed_assets(batch.ids[start : start + IDS_IN_A_TASK], engine=intake.engine)
+            elif jobs is not None:
                 jobs.send(JobName.EMBED, {"asset_ids": [*ids]})
         intake.done(batch)
         counts = batch.counts

@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     fetch_urls: bool = Field(default=False, description="allow pictures to be fetched from public http(s) addresses")
 
     batch_size: int = Field(default=64, ge=1, le=1024, description="pictures in one forward pass and one task")
+    max_waiting: int = Field(
+        default=50_000, ge=1, description="pictures that wait for workers: more uploads are refused, ingests embed too"
+    )
     lease_s: float = Field(default=20.0, ge=1, description="so long waits what a worker held that died")
 
     generator: str = Field(default="starter", description="a folder, a cached name of the hub, or starter")

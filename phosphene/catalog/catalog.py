@@ -274,10 +274,10 @@ class Catalog:
         with self._database.writing() as connection:
             work.release(connection, space_id, asset_ids)
 
-    def pending_work(self, space_id: SpaceId) -> int:
-        """Count pictures that wait for their embedding, leased ones included."""
+    def pending_work(self, space_id: SpaceId, *, at_most: int | None = None) -> int:
+        """Count pictures that wait for their embedding, leased ones included; no further than `at_most`."""
         with self._database.reading() as connection:
-            return work.pending(connection, space_id)
+            return work.pending(connection, space_id, at_most)
 
     def backlog(self) -> Backlog:
         """Count what is to be done, and tell how old the oldest of it is: cheap, however large the catalogue is."""

@@ -203,10 +203,10 @@ def fail(
         )
 
 
-def pending(connection: Connection, space_id: SpaceId) -> int:
-    """Count pictures that wait for their embedding, leased ones included."""
-    statement = select(func.count()).select_from(WorkRow).where(WorkRow.space_id == space_id)
-    return connection.execute(statement).scalar_one()
+def pending(connection: Connection, space_id: SpaceId, at_most: int | None = None) -> int:
+    """Count pictures that wait for their embedding, leased ones included; no further than `at_most`."""
+    waiting = select(WorkRow.asset_id).where(WorkRow.space_id == space_id).limit(at_most).subquery()
+    return connection.execute(select(func.count()).select_from(waiting)).scalar_one()
 
 
 def embedded(connection: Connection, space_id: SpaceId, ids: Sequence[UUID]) -> dict[UUID, float]:

@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, File, Form, Query, Request, Response, UploadFile
 from pydantic import TypeAdapter, ValidationError
 
+from indexer.backpressure import refuse_when_full
 from indexer.pipeline import add_asset, remove_asset, update_asset_metadata
 from phosphene.catalog.catalog import UNSET
 from phosphene.catalog.records import Outcome
@@ -39,6 +40,7 @@ def upload(  # noqa: PLR0917  FastAPI calls it by name
     metadata: Annotated[str | None, Form(description="fields as a JSON object", max_length=100_000)] = None,
 ) -> AssetOut:
     """Add a picture. The same bytes again are the same asset, and change its title and metadata only."""
+    refuse_when_full(engine, jobs)
     data = image.file.read()
     registered = add_asset(
         data,

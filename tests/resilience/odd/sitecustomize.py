@@ -69,7 +69,9 @@ def _jobs(module: Any) -> None:  # noqa: ANN401  a module
         options = module._transport_options
 
         def impatient(scheme: str) -> dict[str, Any]:
-            return {**options(scheme), "visibility_timeout": float(os.environ["ODD_VISIBILITY_S"])}
+            # Looked after each second: every hundredth is what Redis workers do by themselves.
+            looks = {"unacked_restore_interval": 1, "unacked_restore_throttle": 1}
+            return {**options(scheme), **looks, "visibility_timeout": float(os.environ["ODD_VISIBILITY_S"])}
 
         module._transport_options = impatient
 
