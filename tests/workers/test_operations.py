@@ -13,7 +13,6 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from pydantic import SecretStr
 
 from indexer.jobs import handlers
 from phosphene.assemble import Engine, open_engine, open_jobs
@@ -192,19 +191,23 @@ def test_a_taken_metrics_port_is_one_line(cluster: Cluster) -> None:
     assert line.startswith(f"phosphene: metrics can't be served at 127.0.0.1:{port}: Address already in use;")
 
 
-def test_workers_that_are_seen_and_then_gone(cluster: Cluster, engine: Engine) -> None:
+@pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
+def test_workers_that_are_seen_and_then_gone(cluster: Cluster, broker: str, request: pytest.FixtureRequest) -> None:
     """Which queues are taken from is asked of the workers themselves, through the broker."""
-    jobs = CeleryJobs(cluster.environment["PHOSPHENE_BROKER_URL"])
-    try:
+    url = cluster.environment["PHOSPHENE_BROKER_URL"]
+    if broker == "rabbitmq":
+        url = request.getfixturevalue("rabbitmq_server").url
+    own = Cluster(cluster.folder, {**cluster.environment, "PHOSPHENE_BROKER_URL": url}, cluster.database_url)
+    wanted = frozenset({"embed", "maintenance"})
+    with closing(CeleryJobs(url)) as jobs:
         assert jobs.queues_served(timeout_s=0.5) == frozenset()
-        with cluster.worker("--queues", "embed,maintenance") as worker:
-            wanted = frozenset({"embed", "maintenance"})
+        with own.worker("--queues", "embed,maintenance") as worker:
             eventually("it says so", lambda: jobs.queues_served(timeout_s=2) == wanted, output=worker.output)
-    finally:
-        jobs.close()
-    away = engine.settings.model_copy(update={"broker_url": SecretStr(f"redis://127.0.0.1:{free_port()}/0")})
-    assert away.broker_url is not None
-    gone = CeleryJobs(away.broker_url.get_secret_value())
-    with pytest.raises(Unavailable, match="does not answer"):
+            worker.stop()
+        assert jobs.queues_served(timeout_s=0.5) == frozenset()
+    scheme = url.partition(":")[0]
+    with (
+        closing(CeleryJobs(f"{scheme}://127.0.0.1:{free_port()}")) as gone,
+        pytest.raises(Unavailable, match="does not answer"),
+    ):
         gone.queues_served(timeout_s=0.5)
-    gone.close()
