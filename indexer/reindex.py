@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from indexer.embedding import sweep_space
+from indexer.embedding import embed_assets, sweep_space
 from indexer.gates import Options, judge
 from phosphene.assemble import Engine
 from phosphene.catalog.records import AssetState, NamedSpace, Reindex, ReindexState
@@ -36,6 +36,7 @@ DROP_GRACE_S = 60.0  # for other processes to answer from the space that stays
 _PAGE = 1024  # pictures that are queued at once for workers
 _FEWEST_WAITING = 2048  # of them that wait for workers
 _IN_USE_S = 5.0
+_LEFT_BEHIND_S = 30.0  # longer than a picture is on its way that is being embedded by whoever registered it
 
 log = logging.getLogger(__name__)
 
@@ -236,10 +237,18 @@ class _Step:
         return False
 
     def _keep_in_step(self, reindex: Reindex) -> bool:
-        """Embed what has come in for the space that does not answer; workers do so as they are told of it."""
-        other = reindex.before if reindex.state is ReindexState.SWAPPED else reindex.after
-        if self._jobs is None and self._engine.catalog.pending_work(other.space.id):
-            sweep_space(self._open(other), engine=self._engine, stop=self._stop)
+        """Embed what has come in for the space that does not answer; workers do so as they are told of it.
+
+        What began in one space, and was overtaken by the swap, waits for the other with nobody at it.
+        """
+        if self._jobs is not None:
+            return False
+        for named in (reindex.before, reindex.after):
+            answers = named is (reindex.after if reindex.state is ReindexState.SWAPPED else reindex.before)
+            age_s = _LEFT_BEHIND_S if answers else 0.0
+            while left := self._reindexes.left_behind(named.space.id, older_than_s=age_s, limit=_PAGE):
+                if self._stop.is_set() or not embed_assets(left, engine=self._engine, spaces=[self._open(named)]):
+                    break
         return False
 
     def _drop(self, reindex: Reindex, gone: NamedSpace) -> bool:
@@ -251,6 +260,8 @@ class _Step:
             return False
         if not self._engine.spaces.let_go(gone.space.id, wait_s=_IN_USE_S):
             return False
+        if alone:  # whoever held it may have registered pictures that now nobody else embeds
+            sweep_space(self._engine.current, engine=self._engine, stop=self._stop)
         self._engine.drop_vectors(gone.space)
         while self._reindexes.forget_part(gone.space.id):
             show_life()

@@ -7,7 +7,7 @@ which space answers. It comes to be with the first change of the model; before t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -176,6 +176,14 @@ class Reindexes:
             if reindex.pass_ended_at is not None:
                 statement = statement.where(WorkRow.queued_at <= reindex.pass_ended_at)
             return connection.execute(statement).scalar_one()
+
+    def left_behind(self, space: SpaceId, *, older_than_s: float, limit: int) -> list[AssetId]:
+        """Name pictures that have waited so long for a space that whoever registered them does not embed them there."""
+        with self._database.reading() as connection:
+            before = now() - timedelta(seconds=older_than_s)
+            statement = select(WorkRow.asset_id).where(WorkRow.space_id == space, WorkRow.queued_at <= before)
+            found = connection.execute(statement.order_by(WorkRow.queued_at).limit(limit)).scalars()
+            return [AssetId(id_) for id_ in found]
 
     def close_pass(self, reindex: Reindex) -> int | None:
         """Count what the new space lacks after a pass: if that is less than after the pass before, go over it again.
