@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexer import reindex
 from indexer.embedding import sweep_space
 from indexer.gates import Options
 from indexer.payload import payload_of
@@ -326,6 +327,36 @@ def test_queries_keep_the_space_that_they_began_with(filled: Engine, other_model
         advance(engine=filled)
     with filled.answering() as current:
         assert current.space == status(filled).after.space
+
+
+def test_a_picture_that_was_overtaken_by_the_swap_is_embedded_where_searches_look(
+    filled: Engine, other_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever registered it embeds it in the space before, and queued it for the new one."""
+    start_reindex(str(other_model), Options(), engine=filled)
+    moved = go_on(filled, ReindexState.SWAPPED)
+    asset = filled.catalog.page_assets(tenant=T, after=None, limit=1)[0]
+    filled.catalog.queue_for(moved.after.space.id, [asset.id])
+    advance(engine=filled)
+    assert filled.catalog.pending_work(moved.after.space.id) == 1  # it may be under way
+    monkeypatch.setattr(reindex, "_LEFT_BEHIND_S", 0.0)
+    advance(engine=filled)
+    assert filled.catalog.pending_work(moved.after.space.id) == 0
+    filled.catalog.queue_for(moved.after.space.id, [asset.id])
+    finish(engine=filled)
+    while not status(filled).dropped:
+        advance(engine=filled)
+    assert require_same(filled, moved.after) == PICTURES
+
+
+def test_a_model_that_the_pictures_are_not_embedded_with_is_no_beginning(
+    open_with: OpenEngine, pictures: Path, tiny_model: Path, other_model: Path, tmp_path: Path
+) -> None:
+    with open_with(model=str(tiny_model)) as engine:
+        ingest([str(pictures)], engine=engine, tenant=T)
+    third = make_model(tmp_path / "third", seed=3)
+    with open_with(model=str(other_model)) as engine, pytest.raises(InvalidInput, match="no picture is embedded with"):
+        start_reindex(str(third), Options(), engine=engine)
 
 
 def test_two_at_once_embed_one_space_in_turn(filled: Engine, other_model: Path) -> None:
