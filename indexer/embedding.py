@@ -258,7 +258,7 @@ def _embed(items: Sequence[WorkItem], engine: Engine, space: OpenSpace) -> int:
     try:
         with _holding(items, engine):
             return _embed_from_blobs(items, engine, space)
-    except (PhospheneError, KeyboardInterrupt):
+    except (PhospheneError, KeyboardInterrupt, SystemExit):
         engine.catalog.release_work(space.space.id, [item.asset_id for item in items])
         raise
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_shutting_down
 from celery.utils.log import get_multiprocessing_logger
 from kombu import Exchange, Queue
 
@@ -31,6 +32,7 @@ from workers.scraped import scraped
 LOAD_MODEL_S = 600  # Celery gives a child 4 s by itself
 SWEEP_EVERY_S = 10.0  # with the lease of 20 s: how long at most nobody is at what a dead worker held
 REINDEX_EVERY_S = 5.0
+STOP_S = 30.0  # for tasks under way when a worker is told to stop; those that are not done by then are given back
 RECOVER_EVERY_S = 15.0  # half of what the lease of a generation lasts
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ def worker_app(settings: Settings) -> Celery:
         worker_proc_alive_timeout=LOAD_MODEL_S,
         worker_prefetch_multiplier=1,  # a task is minutes of work: none waits behind another
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        worker_soft_shutdown_timeout=30,
+        worker_soft_shutdown_timeout=0,  # _stopping_in_time has waited by then
         worker_redirect_stdouts=False,
         phosphene_settings=settings,  # travels to the children with the app
     )
@@ -86,7 +88,7 @@ def run_worker(
     concurrency: int,
     sweep_every_s: float = SWEEP_EVERY_S,
 ) -> None:
-    """Work until SIGTERM or Ctrl-C, finishing the tasks under way.
+    """Work until SIGTERM or Ctrl-C; tasks under way have STOP_S to be done, then they are given back.
 
     Raises before the first task, in one line: InvalidSettings, Unavailable (broker, catalogue), ModelError.
     """
@@ -102,14 +104,14 @@ def run_worker(
     jobs = CeleryJobs(broker)
     jobs.ping()
     if broker.startswith(("amqp", "pyamqp")):
-        _declare_dead_letters(app)
+        _declare_queues(app)
     rung = {
         JobName.SWEEP: sweep_every_s,
         JobName.RECOVER: min(sweep_every_s, RECOVER_EVERY_S),
         JobName.REINDEX: min(sweep_every_s, REINDEX_EVERY_S),
     }
     rung = {name: every_s for name, every_s in rung.items() if QUEUE_OF[name] in queues}
-    with scraped(settings), _trouble_from_children() as trouble, _doorbell(jobs, rung):
+    with scraped(settings), _trouble_from_children() as trouble, _doorbell(jobs, rung), _stopping_in_time() as told:
         worker = app.Worker(
             hostname=f"phosphene-{os.getpid()}@{socket.gethostname()}",
             queues=list(queues),
@@ -124,7 +126,7 @@ def run_worker(
         jobs.close()
         if trouble.exists():
             raise _Stopped(trouble.read_text(encoding="utf-8"))
-        if worker.exitcode:
+        if worker.exitcode and not told.is_set():
             msg = "the worker had to stop; its log says why. Start it again: what it was at is found by a sweep"
             raise Unavailable(msg)
 
@@ -140,8 +142,11 @@ def _with_threads(settings: Settings, concurrency: int) -> Settings:
     return settings.model_copy(update={"threads": max(1, (os.cpu_count() or 1) // concurrency)})
 
 
-def _declare_dead_letters(app: Celery) -> None:
-    """Keep the tasks that RabbitMQ gave up, to be looked at: one queue for each of ours."""
+def _declare_queues(app: Celery) -> None:
+    """Declare all queues, also those that this worker takes nothing from: Celery binds delayed tasks to each.
+
+    And one more for each, which keeps the tasks that RabbitMQ gave up, to be looked at.
+    """
     exchange = Exchange(DEAD_LETTERS, type="direct")
     with app.connection_for_write() as connection:
         for name in QUEUES:
@@ -149,6 +154,30 @@ def _declare_dead_letters(app: Celery) -> None:
                 f"{DEAD_LETTERS}.{name}", exchange, routing_key=name, queue_arguments={"x-queue-type": "quorum"}
             )
             queue(connection).declare()
+        for ours in app.conf.task_queues:
+            ours(connection).declare()
+
+
+@contextmanager
+def _stopping_in_time() -> Iterator[threading.Event]:
+    """Have tasks given back that go on for too long after a SIGTERM. Gives an event that is set when that comes.
+
+    Celery then waits for them without end; told by SIGQUIT, it gives them back.
+    """
+    told = threading.Event()
+
+    def begin(*, how: str, **_: object) -> None:
+        told.set()
+        if how == "Warm":
+            timer = threading.Timer(STOP_S, os.kill, (os.getpid(), signal.SIGQUIT))
+            timer.daemon = True
+            timer.start()
+
+    worker_shutting_down.connect(begin, weak=False)
+    try:
+        yield told
+    finally:
+        worker_shutting_down.disconnect(begin)
 
 
 @contextmanager

@@ -83,11 +83,10 @@ def _celery_app(module: Any) -> None:  # noqa: ANN401  a module
         app = make(settings)
         if "ODD_HEARTBEAT_S" in os.environ:
             app.conf.broker_heartbeat = float(os.environ["ODD_HEARTBEAT_S"])
-        if "ODD_SOFT_SHUTDOWN_S" in os.environ:
-            app.conf.worker_soft_shutdown_timeout = float(os.environ["ODD_SOFT_SHUTDOWN_S"])
         return app
 
     module.worker_app = odd_app
+    module.STOP_S = float(os.environ.get("ODD_STOP_S", module.STOP_S))
 
 
 def _embedding(module: Any) -> None:  # noqa: ANN401  a module
