@@ -19,9 +19,13 @@ from phosphene.catalog.records import AssetState, IngestState
 from phosphene.settings import Settings
 from phosphene.types import DEFAULT_TENANT
 from tests.indexer.conftest import make_model, save_pictures
+from tests.resilience.conftest import Figure
+from tests.resilience.fleet import SLOW_S, scaled
 
-PICTURES = 220
-KILLS = 3
+pytestmark = pytest.mark.timeout(SLOW_S)
+
+PICTURES = scaled(2000, 220)
+KILLS = scaled(50, 3)
 ROOT = Path(__file__).parents[2]
 
 
@@ -83,10 +87,9 @@ def command(tmp_path: Path) -> Command:
     return command
 
 
-def test_killed_at_any_point_the_same_command_completes_with_nothing_twice_and_nothing_lost(command: Command) -> None:
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201  shown where the test fails
-    chance = random.Random(seed)
+def test_killed_at_any_point_the_same_command_completes_with_nothing_twice_and_nothing_lost(
+    command: Command, chance: random.Random, figure: Figure
+) -> None:
     killed = 0
     for _ in range(KILLS):
         process = command.start()
@@ -96,21 +99,26 @@ def test_killed_at_any_point_the_same_command_completes_with_nothing_twice_and_n
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
     assert killed >= 1
+    began = time.monotonic()
     last = command.start()
     out, err = last.communicate()
+    took = time.monotonic() - began
     assert last.returncode == 0, err
     done = json.loads(out)
     assert done["state"] == "finished"
     assert done["counts"]["quarantined"] == 2
     assert done["counts"]["added"] + done["counts"]["unchanged"] == PICTURES
     command.check(PICTURES, broken=2)
+    figure(f"{PICTURES} pictures, killed {killed} times: lost 0, duplicates 0; done {took:.1f} s after the last start")
     settings = Settings(data=command.data, _env_file=None, **command.settings)  # type: ignore[arg-type]  # as above
     with open_engine(settings, command="a test") as engine:
         states = [run.state for run in engine.catalog.ingests(DEFAULT_TENANT, 100)]
         assert states[0] is IngestState.FINISHED
         assert IngestState.RUNNING not in states
         assert states.count(IngestState.INTERRUPTED) <= killed
-        assert "Seven" in [asset.title for asset in engine.catalog.page_assets(tenant=None, after=None, limit=1000)]
+        assert "Seven" in [
+            asset.title for asset in engine.catalog.page_assets(tenant=None, after=None, limit=2 * PICTURES)
+        ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
