@@ -65,6 +65,7 @@ def test_workers_are_killed_at_random(fleet: Fleet, chance: random.Random, figur
         output=fleet.output,
     )
     took = time.monotonic() - last
+    fleet.stop_workers()  # in their logs are killed processes; those of the other tests have none
     told = fleet.ingest(ingest)
     lost, double = fleet.check()
     figure(
