@@ -123,9 +123,11 @@ def _store(
             [payload_of(assets[id_]) for id_ in named],
         )
         norms = [float(embedded.norms[place]) for place in there]
-        deleted = engine.catalog.mark_indexed(name, list(zip(named, norms, strict=True)))
-        if deleted:
-            space.index.delete([point_id(id_, name) for id_ in deleted])
+        unwanted = engine.catalog.mark_indexed(name, list(zip(named, norms, strict=True)))
+        if unwanted:
+            space.index.delete([point_id(id_, name) for id_ in unwanted])
+            # Deleted meanwhile, or embedded with a model that was given up meanwhile: these wait for the one in use.
+            embed_assets(unwanted, engine=engine, spaces=[one for one in engine.written() if one is not space])
         renew_payloads(engine, owners, [space], written={id_: payload_of(assets[id_]) for id_ in named})
     for place, reason in embedded.failures.items():
         engine.catalog.fail_work(name, ids[place], PictureFault.EMBEDDING_FAILED, reason, final=True)

@@ -41,6 +41,7 @@ class Difference(StrEnum):
     DAMAGED_ORIGINAL = "damaged_original"  # other bytes than the row says: can't be mended either
     MISSING_THUMBNAIL = "missing_thumbnail"  # made anew
     LEFTOVER_WORK = "leftover_work"  # pictures that wait for their embedding: embedded
+    FORGOTTEN = "forgotten"  # pictures that are not embedded and that nobody is to embed: embedded
     UNUSED_BLOB = "unused_blob"  # bytes that no row needs, as a killed ingest leaves them: deleted
     COUNT_MISMATCH = "count_mismatch"  # the index counts another number of points than it lists: read the message
 
@@ -74,7 +75,8 @@ class VerifyReport:
 
     def mend(self, kind: Difference, number: int) -> None:
         """Note that differences noted before are mended."""
-        self.mended[kind] = self.mended.get(kind, 0) + number
+        if number:
+            self.mended[kind] = self.mended.get(kind, 0) + number
 
 
 def verify(*, engine: Engine, repair: bool, deep: bool = False) -> VerifyReport:
@@ -161,7 +163,7 @@ def _make_thumbnail(engine: Engine, asset: Asset) -> bool:
 def _check_points(
     engine: Engine, space: OpenSpace, page: Sequence[Asset], report: VerifyReport, *, repair: bool
 ) -> None:
-    """Look for pictures whose row says `indexed` and that have no point."""
+    """Look for pictures whose row says `indexed` and that have no point, and for those that nobody is to embed."""
     name = space.space.id
     embedded = engine.catalog.embedded(name, [asset.id for asset in page])
     points = {point_id(id_, name): id_ for id_ in embedded}
@@ -169,13 +171,14 @@ def _check_points(
     missing = [id_ for point, id_ in points.items() if point not in found]
     # An indexed picture without an embedding here was embedded in another space: after a change of the model.
     missing += [asset.id for asset in page if asset.state is AssetState.INDEXED and asset.id not in embedded]
-    if not missing:
-        return
+    forgotten = engine.catalog.forgotten(name, [asset.id for asset in page if asset.state is AssetState.REGISTERED])
     report.add(Difference.MISSING_POINT, [str(id_) for id_ in missing])
-    if repair:
-        engine.catalog.queue_for(name, missing)
+    report.add(Difference.FORGOTTEN, [str(id_) for id_ in forgotten])
+    if repair and (missing or forgotten):
+        engine.catalog.queue_for(name, [*missing, *forgotten])
         sweep_space(space, engine=engine)
         report.mend(Difference.MISSING_POINT, len(engine.catalog.embedded(name, missing)))
+        report.mend(Difference.FORGOTTEN, len(engine.catalog.embedded(name, forgotten)))
 
 
 def _check_index(engine: Engine, space: OpenSpace, report: VerifyReport, *, repair: bool) -> None:

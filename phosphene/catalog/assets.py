@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
-from phosphene.catalog import ingests, work
+from phosphene.catalog import ingests, spaces, work
 from phosphene.catalog.database import in_chunks, insert_into, now
 from phosphene.catalog.ingests import location_id
 from phosphene.catalog.models import AssetRow, LocationRow
@@ -26,7 +26,6 @@ from phosphene.catalog.records import (
     storable,
     storable_metadata,
 )
-from phosphene.catalog.reindexes import also_written
 from phosphene.errors import NotFound
 from phosphene.types import AssetId, IngestId, Metadata, Sha256, SpaceId, TenantId, asset_id
 
@@ -103,7 +102,7 @@ def register(
     """Write pictures, their places and their work; answer in the order of the items.
 
     The same bytes again change only places, title and metadata: a place that says something new wins; a further place
-    that says nothing leaves the metadata alone.
+    that says nothing leaves the metadata alone. Where the space was given up, the work is of the one that answers.
     """
     if not items:
         return []
@@ -119,8 +118,9 @@ def register(
         batch.outcomes.append(_settle(batch, item, id_, place))
     _write_descriptions(connection, batch)
     _write_locations(connection, tenant, items, ids, places)
-    waiting = work.queue_missing(connection, space_id, set(ids), ingest)
-    for other in also_written(connection, space_id):  # the model is being changed: counted in the ingest once
+    first, *others = spaces.written(connection, space_id)
+    waiting = work.queue_missing(connection, first, set(ids), ingest)
+    for other in others:  # the model is being changed: counted in the ingest once
         work.queue_missing(connection, other, set(ids), None)
     ingests.resolve_quarantine(connection, tenant, places)
     ingests.add_counts(connection, ingest, _counts(batch.outcomes))
@@ -289,7 +289,7 @@ def describe(
         return {}
     batch = _Batch(_lock_assets(connection, owners.values()), set(), {})
     answers: dict[str, Registered] = {}
-    embedded = set(work.embedded(connection, space_id, list(owners.values())))
+    embedded = set(work.embedded(connection, spaces.written(connection, space_id)[0], list(owners.values())))
     for place, owner in owners.items():
         item = places[place]
         outcome = _describe(batch.assets[owner], item.title, item.metadata, replace=True)

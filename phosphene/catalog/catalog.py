@@ -214,8 +214,9 @@ class Catalog:
 
         The same bytes again are the same asset: only places, title and metadata change. A place that is known for the
         asset replaces what it said before. A new place with metadata replaces them too; one without leaves them alone.
-        What a user edited stays until the source says something else than it did. Raises InvalidInput where the space
-        was not recorded.
+        What a user edited stays until the source says something else than it did. The work is of this space, and of
+        the other one while the model is being changed; where this one was given up, of the one that answers. Raises
+        InvalidInput where the space was not recorded.
         """
         with self._database.writing() as connection:
             return assets.register(connection, ingest, tenant, space_id, items)
@@ -245,7 +246,7 @@ class Catalog:
     def mark_indexed(self, space_id: SpaceId, embedded: Sequence[tuple[AssetId, float]]) -> list[AssetId]:
         """Note that pictures are in the index, with the norms of their raw embeddings; their work is done.
 
-        Gives those that were deleted meanwhile: their points must be removed again.
+        Gives those that were deleted meanwhile, or all where the space was given up: their points must be removed.
         """
         with self._database.writing() as connection:
             return work.mark_indexed(connection, space_id, embedded)
@@ -293,6 +294,11 @@ class Catalog:
         """Give the norms of those pictures that are in the index of a space."""
         with self._database.reading() as connection:
             return {AssetId(id_): norm for id_, norm in work.embedded(connection, space_id, ids).items()}
+
+    def forgotten(self, space_id: SpaceId, ids: Sequence[AssetId]) -> list[AssetId]:
+        """Name those pictures that are neither in the index of a space, nor wait for it, nor were given up."""
+        with self._database.reading() as connection:
+            return work.forgotten(connection, space_id, ids)
 
     # --- pictures out
 

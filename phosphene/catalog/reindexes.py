@@ -26,13 +26,11 @@ from phosphene.catalog.models import (
     WorkRow,
 )
 from phosphene.catalog.records import AssetState, NamedSpace, Reindex, ReindexState, Serving, storable
-from phosphene.catalog.spaces import space_of
+from phosphene.catalog.spaces import ANSWERS, WRITES_BOTH, space_of
 from phosphene.errors import InvalidInput, NotFound
 from phosphene.types import AssetId, ReindexId, Space, SpaceId, TenantId
 
 PACE_GAP_S = 120.0  # nobody was at it for so long: the pace is measured anew
-_ANSWERS = "retrieval"
-_WRITES_BOTH = tuple(state for state in ReindexState if state.writes_both)
 _FORGOTTEN_AT_ONCE = 5000
 
 
@@ -84,7 +82,7 @@ class Reindexes:
             insert = insert_into(connection, ReindexRow).on_conflict_do_nothing().returning(ReindexRow.id)
             if connection.execute(insert, values).first() is None:
                 raise InvalidInput("another change of the model is under way: phosphene reindex --status")
-            pointer = {"name": _ANSWERS, "space_id": before.space.id, "model": before.model, "changed_at": at}
+            pointer = {"name": ANSWERS, "space_id": before.space.id, "model": before.model, "changed_at": at}
             connection.execute(insert_into(connection, PointerRow).on_conflict_do_nothing(), pointer)
             return _require(connection)
 
@@ -241,7 +239,7 @@ class Reindexes:
         """Give up the new space: nothing is written there from now on. Raises InvalidInput where it answers."""
         with self._database.writing() as connection:
             reindex = _require(connection, id_)
-            given_up = tuple(state for state in _WRITES_BOTH if state is not ReindexState.SWAPPED)
+            given_up = tuple(state for state in WRITES_BOTH if state is not ReindexState.SWAPPED)
             if not _change(connection, id_, given_up, ReindexState.ABORTED, ended_at=now()):
                 if reindex.state is ReindexState.SWAPPED:
                     raise InvalidInput(f"{reindex.after.model} answers now: phosphene reindex --rollback comes first")
@@ -279,7 +277,7 @@ class Reindexes:
 
 def serving(connection: Connection) -> Serving | None:
     """Say which space answers and which are written, that one first; None where the model was never changed."""
-    statement = select(PointerRow).where(PointerRow.name == _ANSWERS)
+    statement = select(PointerRow).where(PointerRow.name == ANSWERS)
     pointer = connection.execute(statement).one_or_none()
     if pointer is None:
         return None
@@ -288,18 +286,9 @@ def serving(connection: Connection) -> Serving | None:
     return Serving(answers, (answers, *others), pointer.changed_at)
 
 
-def also_written(connection: Connection, space: SpaceId) -> list[SpaceId]:
-    """Name the spaces beside this one that writes go to."""
-    statement = select(ReindexRow.before_id, ReindexRow.after_id).where(
-        ReindexRow.active.is_(True), ReindexRow.state.in_(_WRITES_BOTH)
-    )
-    both = connection.execute(statement).one_or_none()
-    return [] if both is None else [SpaceId(one) for one in both if one != space]
-
-
 def _both(connection: Connection) -> Sequence[NamedSpace]:
     row = connection.execute(
-        select(ReindexRow).where(ReindexRow.active.is_(True), ReindexRow.state.in_(_WRITES_BOTH))
+        select(ReindexRow).where(ReindexRow.active.is_(True), ReindexRow.state.in_(WRITES_BOTH))
     ).one_or_none()
     if row is None:
         return ()
@@ -337,7 +326,7 @@ def _change(
 
 def _point(connection: Connection, to: NamedSpace) -> None:
     values = {"space_id": to.space.id, "model": to.model, "changed_at": now()}
-    connection.execute(update(PointerRow).where(PointerRow.name == _ANSWERS).values(**values))
+    connection.execute(update(PointerRow).where(PointerRow.name == ANSWERS).values(**values))
 
 
 def _missing(connection: Connection, reindex: Reindex) -> int:

@@ -10,10 +10,13 @@ from sqlalchemy import Connection, Row, func, select
 
 from phosphene.catalog.database import insert_into, now
 from phosphene.catalog.ingests import ensure_tenant
-from phosphene.catalog.models import EmbeddingRow, FieldRow, SpaceRow
-from phosphene.catalog.records import SpaceRecord
+from phosphene.catalog.models import EmbeddingRow, FieldRow, PointerRow, ReindexRow, SpaceRow
+from phosphene.catalog.records import ReindexState, SpaceRecord
 from phosphene.errors import InvalidInput
-from phosphene.types import FIELD_NAME, RESERVED_NAMES, Field, FieldKind, PixelSpec, Sha256, Space, TenantId
+from phosphene.types import FIELD_NAME, RESERVED_NAMES, Field, FieldKind, PixelSpec, Sha256, Space, SpaceId, TenantId
+
+ANSWERS = "retrieval"  # the pointer to the space that answers
+WRITES_BOTH = tuple(state for state in ReindexState if state.writes_both)
 
 
 def record_space(connection: Connection, space: Space) -> None:
@@ -42,6 +45,21 @@ def spaces(connection: Connection) -> list[SpaceRecord]:
 def space_of(row: Row[Any]) -> Space:
     """Make a space of its row."""
     return Space(row.model, row.dimension, Sha256(row.weights_sha256), _pixel_spec(row.pixels))
+
+
+def written(connection: Connection, asked: SpaceId) -> list[SpaceId]:
+    """Name the spaces that writes go to: first the one asked for or, where that is given up, the one that answers.
+
+    Whoever asks may have opened it before the model was changed: what is written goes where it will be looked for.
+    """
+    pointer = connection.execute(select(PointerRow.space_id).where(PointerRow.name == ANSWERS)).scalar_one_or_none()
+    if pointer is None:  # the model was never changed
+        return [asked]
+    change = select(ReindexRow.before_id, ReindexRow.after_id)
+    row = connection.execute(change.where(ReindexRow.active.is_(True), ReindexRow.state.in_(WRITES_BOTH))).one_or_none()
+    both = () if row is None else (SpaceId(row.before_id), SpaceId(row.after_id))
+    first = asked if asked in (pointer, *both) else SpaceId(pointer)
+    return [first, *(one for one in both if one != first)]
 
 
 def _pixel_spec(stored: dict[str, object]) -> PixelSpec:

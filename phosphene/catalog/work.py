@@ -15,7 +15,7 @@ from sqlalchemy import (
     update,
 )
 
-from phosphene.catalog import ingests
+from phosphene.catalog import ingests, spaces
 from phosphene.catalog.database import database_time, in_chunks, insert_into, later, now
 from phosphene.catalog.models import AssetRow, EmbeddingRow, IngestRow, LocationRow, SpaceRow, WorkRow
 from phosphene.catalog.records import AssetState, Quarantined, WorkItem, storable
@@ -55,13 +55,20 @@ def queue(connection: Connection, space_id: SpaceId, ids: set[UUID], ingest: Ing
 
 
 def queue_for(connection: Connection, space_id: SpaceId, ids: Sequence[AssetId]) -> int:
-    """Have pictures embedded again, as though they never had been; give how many there are."""
+    """Have pictures embedded again, as though they never had been; give how many there are.
+
+    Where the space was given up, those are queued that the one that answers lacks.
+    """
+    first = spaces.written(connection, space_id)[0]
     count = 0
     for chunk in in_chunks(sorted(set(ids))):
         present = set(connection.execute(select(AssetRow.id).where(AssetRow.id.in_(chunk))).scalars())
         if not present:
             continue
         count += len(present)
+        if first != space_id:
+            queue_missing(connection, first, present, None)
+            continue
         connection.execute(
             delete(EmbeddingRow).where(EmbeddingRow.space_id == space_id, EmbeddingRow.asset_id.in_(present))
         )
@@ -109,9 +116,14 @@ def lease(
 
 
 def mark_indexed(connection: Connection, space_id: SpaceId, norms: Sequence[tuple[AssetId, float]]) -> list[AssetId]:
-    """Note that pictures are in the index; give those that were deleted meanwhile, whose points must go."""
+    """Note that pictures are in the index; give those whose points must go.
+
+    They were deleted meanwhile, or the space was given up: then all.
+    """
     if not norms:
         return []
+    if spaces.written(connection, space_id)[0] != space_id:
+        return [id_ for id_, _ in norms]
     by_id: dict[UUID, float] = {id_: float(norm) for id_, norm in norms}
     present: set[UUID] = set()
     for chunk in in_chunks(sorted(by_id)):
@@ -207,6 +219,17 @@ def pending(connection: Connection, space_id: SpaceId, at_most: int | None = Non
     """Count pictures that wait for their embedding, leased ones included; no further than `at_most`."""
     waiting = select(WorkRow.asset_id).where(WorkRow.space_id == space_id).limit(at_most).subquery()
     return connection.execute(select(func.count()).select_from(waiting)).scalar_one()
+
+
+def forgotten(connection: Connection, space_id: SpaceId, ids: Sequence[AssetId]) -> list[AssetId]:
+    """Name those pictures that are neither in the index of a space, nor wait for it, nor were given up."""
+    found: list[AssetId] = []
+    there = exists().where(EmbeddingRow.asset_id == AssetRow.id, EmbeddingRow.space_id == space_id)
+    coming = exists().where(WorkRow.asset_id == AssetRow.id, WorkRow.space_id == space_id)
+    statement = select(AssetRow.id).where(AssetRow.state != AssetState.FAILED, ~there, ~coming).order_by(AssetRow.id)
+    for chunk in in_chunks(ids):
+        found += map(AssetId, connection.execute(statement.where(AssetRow.id.in_(chunk))).scalars())
+    return found
 
 
 def embedded(connection: Connection, space_id: SpaceId, ids: Sequence[UUID]) -> dict[UUID, float]:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from phosphene.catalog.catalog import Catalog
-from phosphene.catalog.records import NamedSpace, Reindex, ReindexState
+from phosphene.catalog.records import Description, NamedSpace, Reindex, ReindexState
 from phosphene.errors import InvalidInput, NotFound, PictureFault
 from phosphene.types import DEFAULT_TENANT as T
 from phosphene.types import AssetId, SpaceId
@@ -242,3 +242,40 @@ def test_what_was_refused_is_looked_at_again_with_other_options(catalog: Catalog
     active = catalog.reindexes.active()
     assert active is not None
     assert (active.state, active.options["tolerance"]) == (ReindexState.CHECKING, 0.5)
+
+
+def swapped(catalog: Catalog) -> Reindex:
+    """Bring it to where the new space answers."""
+    begin(catalog)
+    built = build(catalog)
+    catalog.reindexes.judged(built.id, {}, passed=True)
+    assert catalog.reindexes.swap(built.id)
+    return built
+
+
+@pytest.mark.parametrize("end", ["finish", "abort"])
+def test_what_comes_in_for_a_space_that_was_given_up_waits_for_the_one_that_answers(catalog: Catalog, end: str) -> None:
+    """As an ingest does that began before the swap, or a process that has not noticed it."""
+    fill(catalog, "cat")
+    change = swapped(catalog)
+    if end == "abort":
+        catalog.reindexes.roll_back(change.id)
+        catalog.reindexes.abort(change.id)
+    else:
+        catalog.reindexes.finish(change.id)
+    gone, stays = (OTHER_SPACE.id, SPACE.id) if end == "abort" else (SPACE.id, OTHER_SPACE.id)
+    ingest = catalog.start_ingest(T, ["pictures"])
+    (registered,) = catalog.register(ingest, T, gone, [new("dog")])
+    assert registered.needs_embedding
+    assert catalog.mark_indexed(gone, [(id_of("dog"), 1.0)]) == [id_of("dog")], "its point must go"
+    while catalog.reindexes.forget_part(gone):
+        pass
+    catalog.reindexes.dropped(change.id)
+    catalog.register(None, T, gone, [new("owl")])
+    assert catalog.pending_work(gone) == 0
+    assert sorted(embed(catalog, stays)) == sorted([id_of("dog"), id_of("owl")])
+    assert catalog.ingest(T, ingest).counts.added == 1
+    (known,) = catalog.describe(None, T, gone, [Description("file:///dog.jpg", "A dog", {})]).values()
+    assert not known.needs_embedding
+    catalog.queue_for(gone, [id_of("dog")])
+    assert catalog.pending_work(gone) == catalog.pending_work(stays) == 0, "it is there already"

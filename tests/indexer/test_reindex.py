@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from indexer import reindex
-from indexer.embedding import sweep_space
+from indexer.embedding import encode_tolerantly, store, sweep_space
 from indexer.gates import Options
 from indexer.payload import payload_of
 from indexer.pipeline import add_asset, ingest, remove_asset, update_asset_metadata
@@ -19,7 +19,7 @@ from indexer.reindex import abort, advance, finish, require_active, roll_back, s
 from indexer.verify import verify
 from phosphene.assemble import Engine
 from phosphene.blobs import original_key
-from phosphene.catalog.records import NamedSpace, Reindex, ReindexState
+from phosphene.catalog.records import NamedSpace, NewAsset, Reindex, ReindexState
 from phosphene.errors import InvalidInput, ModelError, NotFound
 from phosphene.evaluation.golden import GoldenQuery
 from phosphene.types import DEFAULT_TENANT as T
@@ -372,3 +372,28 @@ def test_two_at_once_embed_one_space_in_turn(filled: Engine, other_model: Path) 
     assert sum(counts) == PICTURES
     assert filled.catalog.pending_work(after.space.id) == 0
     assert status(filled).done == PICTURES
+
+
+def test_an_ingest_that_goes_on_past_the_end_of_a_change_is_not_lost(
+    filled: Engine, other_model: Path, tmp_path: Path
+) -> None:
+    start_reindex(str(other_model), Options(), engine=filled)
+    go_on(filled, ReindexState.SWAPPED)
+    roll_back(engine=filled)
+    with filled.answering() as held:  # as an ingest holds it, to its end
+        swap(engine=filled)
+        done = go_on(filled, ReindexState.SWAPPED)
+        finish(engine=filled)
+        data = save_picture(tmp_path / "late.png", seed=4000).read_bytes()
+        decoded = filled.decoders.decode(data, spec=held.space.pixels).result()
+        assert decoded.pixels is not None
+        filled.blobs.put(original_key(decoded.info.sha256), data)
+        new = NewAsset(decoded.info, "upload:late", None, None, {})
+        (registered,) = filled.catalog.register(None, T, held.space.id, [new])
+        id_ = registered.asset_id
+        embedded = encode_tolerantly(held.encoder, decoded.pixels[np.newaxis])
+        store(filled, held, {id_: T}, [id_], embedded)
+    while not status(filled).dropped:
+        advance(engine=filled)
+    assert id_ in filled.catalog.embedded(done.after.space.id, [id_])
+    assert require_same(filled, done.after) == PICTURES + 1

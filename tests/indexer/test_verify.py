@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +127,13 @@ def test_lost_and_damaged_originals_are_told_and_can_not_be_mended(engine: Engin
     assert report.counts == {Difference.MISSING_ORIGINAL: 1, Difference.DAMAGED_ORIGINAL: 1}
     assert not report.ok
     assert str(assets[0].id) in report.examples[Difference.MISSING_ORIGINAL][0]
+
+
+def test_pictures_that_nobody_is_to_embed_are_found_and_embedded(tmp_path: Path, engine: Engine) -> None:
+    save_pictures(tmp_path / "pictures", 3)
+    assets = registered_only(engine, tmp_path / "pictures")
+    with sqlite3.connect(engine.settings.data / "catalog.sqlite") as database:
+        database.execute("DELETE FROM work")
+    database.close()
+    assert len(assets) == 3
+    check(engine, {Difference.FORGOTTEN: 3})
