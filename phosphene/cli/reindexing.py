@@ -147,7 +147,7 @@ def _standing(now: ReindexOut) -> str:
         case ReindexState.CHECKING:
             return "all embedded; being calibrated and compared"
         case ReindexState.REFUSED:
-            return f"not passed; {again} --tolerance … asks less of it, --abort gives it up"
+            return f"not passed; {again} with other figures asks again (see --help), --abort gives it up"
         case ReindexState.READY:
             wanted = "about to answer" if now.swap else "--swap lets it answer, --abort gives it up"
             return f"ready and kept in step; {wanted}"

@@ -1,8 +1,15 @@
-"""The model is changed, back and forth, while 20 clients ask: none is refused, none gets an answer of two models."""
+"""The model is changed while 20 clients ask: none is refused, none is answered by two models. And it is killed at that."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -15,6 +22,7 @@ import httpx2
 import pytest
 
 from indexer.pipeline import ingest
+from indexer.verify import verify
 from phosphene.assemble import open_engine
 from phosphene.types import DEFAULT_TENANT
 from tests.indexer.conftest import make_model, save_picture, save_pictures
@@ -26,6 +34,9 @@ OTHERS = 120
 PICTURES = ASKED_OF + OTHERS
 NEAR = 1e-4  # cosine; batches of texts differ by about 1e-6
 PATIENCE_S = 300
+MANY = 400  # pictures, of the change that is killed
+KILLS = 3
+ROOT = Path(__file__).parents[2]
 TEXTS = ("a cat", "a red bus", "two dogs on a street", "boats", "something blue", "an owl at night")
 
 Question = tuple[str, str]  # kind, and what is asked
@@ -219,3 +230,40 @@ def test_20_clients_meanwhile(served: Served, tmp_path: Path) -> None:
     assert min(spaces[before], spaces[after]) > CLIENTS
     report = served.client.post("/v1/verify", json={"repair": False}, headers=served.local).json()
     assert report["differences"] == {}
+
+
+def embedded_so_far(data: Path) -> int:
+    """Count what the new model has embedded, as the file of the catalogue has it."""
+    with contextlib.closing(sqlite3.connect(data / "catalog.sqlite", timeout=30)) as database:
+        counted = database.execute("SELECT count(*) FROM embeddings WHERE space_id LIKE 'new-%'").fetchone()
+    return int(counted[0])
+
+
+def test_killed_again_and_again_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    old, new = make_model(tmp_path / "old", seed=1), make_model(tmp_path / "new", seed=2)
+    save_pictures(tmp_path / "pictures", MANY)
+    data = tmp_path / "data"
+    with open_engine(settings_for(data, model=str(old)), command="tests") as engine:
+        ingest([str(tmp_path / "pictures")], engine=engine, tenant=DEFAULT_TENANT)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PHOSPHENE_")}
+    told = {"DATA": data, "MODEL": old, "THREADS": 1, "DECODE_PROCESSES": 1, "BATCH_SIZE": 4}
+    environment |= {f"PHOSPHENE_{name}": str(value) for name, value in told.items()} | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "phosphene", "reindex", "--model", str(new), "--least-recall", "0", "--json"]
+    reached = [0]
+    for kill in range(1, KILLS + 1):
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and embedded_so_far(data) < kill * MANY // (KILLS + 1):
+            time.sleep(0.02)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        reached.append(embedded_so_far(data))
+    assert reached == sorted(reached)  # nothing is done twice from the beginning
+    assert reached[-1] < MANY
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    moved = json.loads(done.stdout)
+    print(f"\nreindex of {MANY} pictures killed at {reached[1:]}: {moved['reindex']['state']}, all there")  # noqa: T201  figures
+    assert moved["space"].startswith("new-")
+    with open_engine(settings_for(data), command="tests") as engine:
+        assert engine.index.count() == MANY
+        assert verify(engine=engine, repair=False, deep=True).counts == {}
