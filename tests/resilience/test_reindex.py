@@ -1,4 +1,4 @@
-"""The model is changed while 20 clients ask: none is refused, none is answered by two models. And it is killed at that."""
+"""The model is changed under 20 clients: none is refused, none is answered by two models. And it is killed at that."""
 
 from __future__ import annotations
 
