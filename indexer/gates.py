@@ -73,21 +73,22 @@ def judge(reindex: Reindex, *, engine: Engine) -> tuple[dict[str, Any], bool]:
 
 def _counts(reindex: Reindex, options: Options, after: OpenSpace, engine: Engine) -> Gate:
     """Compare what the catalogue says is embedded with what the index holds, and with the space before."""
-    missing = reindex.missing or 0
+    reindexes = engine.catalog.reindexes
     for _ in range(_COUNTS_AGAIN):
-        embedded = engine.catalog.reindexes.embedded(after.space.id)
+        embedded = reindexes.embedded(after.space.id)
         there = after.index.count()
         if there >= embedded:
             break
         time.sleep(_COUNTS_WAIT_S)
-    said = f"{there:,} vectors for {embedded:,} embedded pictures"
+    before, missing = reindexes.embedded(reindex.before.space.id), reindexes.missing(reindex)
+    said = f"{there:,} vectors for {embedded:,} embedded pictures, {before:,} in the space before"
     if missing:
         said += f"; {missing:,} pictures of the space before could not be embedded ({options.max_missing:,} may be so)"
     return Gate(
         "counts",
         there >= embedded and missing <= options.max_missing,
         said,
-        {"vectors": there, "embedded": embedded, "missing": missing},
+        {"vectors": there, "embedded": embedded, "before": before, "missing": missing},
     )
 
 

@@ -17,7 +17,7 @@ from indexer.embedding import sweep_space
 from indexer.payload import payload_of
 from phosphene.assemble import Engine
 from phosphene.blobs import GENERATION_INPUTS, GENERATIONS, generation_key, original_key, thumbnail_key
-from phosphene.catalog.records import Asset, AssetState, IngestState
+from phosphene.catalog.records import Asset, AssetState, IngestState, ReindexState
 from phosphene.errors import DamagedData, PictureError
 from phosphene.generation.request import clear_away
 from phosphene.open_space import OpenSpace
@@ -86,7 +86,14 @@ def verify(*, engine: Engine, repair: bool, deep: bool = False) -> VerifyReport:
     like a difference, though mending it does no harm.
     """
     with engine.answering() as space:
-        return _verify(engine, space, repair=repair, deep=deep)
+        report = _verify(engine, space, repair=repair, deep=deep)
+    active = engine.catalog.reindexes.active()
+    if active is not None and active.state is not ReindexState.BUILDING:
+        for other in engine.written():
+            if other is not space:
+                with other.held():
+                    _verify_other(engine, other, report, repair=repair)
+    return report
 
 
 def _verify(engine: Engine, space: OpenSpace, *, repair: bool, deep: bool) -> VerifyReport:
@@ -104,6 +111,15 @@ def _verify(engine: Engine, space: OpenSpace, *, repair: bool, deep: bool) -> Ve
     _check_unused_blobs(engine, tenants, report, repair=repair)
     _check_generations(engine, report, repair=repair)
     return report
+
+
+def _verify_other(engine: Engine, space: OpenSpace, report: VerifyReport, *, repair: bool) -> None:
+    """Compare catalogue and index for the space that is kept beside the one that answers."""
+    if _open_index(engine, space, report, repair=repair):
+        _check_work(engine, space, report, repair=repair)
+        for page in _pages_of_assets(engine):
+            _check_points(engine, space, page, report, repair=repair)
+        _check_index(engine, space, report, repair=repair)
 
 
 def _open_index(engine: Engine, space: OpenSpace, report: VerifyReport, *, repair: bool) -> bool:
@@ -129,7 +145,7 @@ def _check_work(engine: Engine, space: OpenSpace, report: VerifyReport, *, repai
     waiting = engine.catalog.pending_work(space.space.id)
     if waiting:
         report.add(Difference.LEFTOVER_WORK, [f"{waiting} pictures wait for their embedding"])
-        report.counts[Difference.LEFTOVER_WORK] = waiting
+        report.counts[Difference.LEFTOVER_WORK] += waiting - 1
         if repair:
             sweep_space(space, engine=engine)
             left = engine.catalog.pending_work(space.space.id)
@@ -184,12 +200,14 @@ def _check_points(
 def _check_index(engine: Engine, space: OpenSpace, report: VerifyReport, *, repair: bool) -> None:
     """Look for points without a row, and for payloads that are not what the row says."""
     after: PointId | None = None
+    listed = 0
     while page := space.index.scroll(after=after, limit=PAGE):
-        report.points += len(page)
+        listed += len(page)
         after = page[-1].id
         _check_payloads(engine, space, page, report, repair=repair)
-    if not repair and (counted := space.index.count()) != report.points:
-        report.add(Difference.COUNT_MISMATCH, [f"the index counts {counted} points and lists {report.points}"])
+    report.points += listed
+    if not repair and (counted := space.index.count()) != listed:
+        report.add(Difference.COUNT_MISMATCH, [f"the index counts {counted} points and lists {listed}"])
 
 
 def _check_payloads(

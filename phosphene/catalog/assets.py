@@ -106,6 +106,7 @@ def register(
     """
     if not items:
         return []
+    spaces.hold_spaces(connection)
     ingests.ensure_tenant(connection, tenant)
     ids: list[UUID] = [asset_id(tenant, item.info.sha256) for item in items]
     places = [location_id(tenant, item.uri) for item in items]

@@ -26,12 +26,13 @@ from phosphene.catalog.models import (
     WorkRow,
 )
 from phosphene.catalog.records import AssetState, NamedSpace, Reindex, ReindexState, Serving, storable
-from phosphene.catalog.spaces import ANSWERS, WRITES_BOTH, space_of
+from phosphene.catalog.spaces import ANSWERS, WRITES_BOTH, hold_spaces, space_of
 from phosphene.errors import InvalidInput, NotFound
 from phosphene.types import AssetId, ReindexId, Space, SpaceId, TenantId
 
 PACE_GAP_S = 120.0  # nobody was at it for so long: the pace is measured anew
 _FORGOTTEN_AT_ONCE = 5000
+_FROM_THE_FIRST: Mapping[str, None] = {"cursor": None, "pass_ended_at": None}
 
 
 class Reindexes:
@@ -61,6 +62,7 @@ class Reindexes:
     def start(self, before: NamedSpace, after: NamedSpace, options: Mapping[str, Any]) -> Reindex:
         """Begin: from now on both spaces, recorded before, are written. Raises InvalidInput while another is active."""
         with self._database.writing() as connection:
+            hold_spaces(connection, change=True)
             at = now()
             total = connection.execute(select(func.count()).select_from(AssetRow)).scalar_one()
             values = {
@@ -87,14 +89,15 @@ class Reindexes:
             return _require(connection)
 
     def renew_options(self, id_: ReindexId, options: Mapping[str, Any]) -> None:
-        """Take other options, as long as the space before answers; what is built is held against the gates again."""
+        """Take other options, as long as the space before answers; what is built is gone over and judged again."""
         with self._database.writing() as connection:
             connection.execute(
                 update(ReindexRow)
                 .where(ReindexRow.id == id_, ReindexRow.state != ReindexState.SWAPPED)
                 .values(options=dict(options), error=None)
             )
-            _change(connection, id_, (ReindexState.REFUSED, ReindexState.READY), ReindexState.CHECKING)
+            judged = (ReindexState.CHECKING, ReindexState.REFUSED, ReindexState.READY)
+            _change(connection, id_, judged, ReindexState.BUILDING, **_FROM_THE_FIRST)
 
     def ask_swap(self, id_: ReindexId) -> None:
         """Have the new space answer as soon as it is ready. Raises InvalidInput where the gates refused it."""
@@ -103,7 +106,9 @@ class Reindexes:
             if reindex.state is ReindexState.REFUSED:
                 raise InvalidInput("the new model did not pass the gates: ask again with others, or --abort")
             connection.execute(
-                update(ReindexRow).where(ReindexRow.id == id_).values(options={**reindex.options, "swap": True})
+                update(ReindexRow)
+                .where(ReindexRow.id == id_)
+                .values(options={**reindex.options, "swap": True}, touched_at=now())
             )
 
     # --- building
@@ -189,15 +194,20 @@ class Reindexes:
         Gives the count when no further pass would help, and the state is CHECKING then; None when there is one more.
         Pictures that no pass can embed are in quarantine.
         """
+        missing = self.missing(reindex)
         with self._database.writing() as connection:
-            missing = _missing(connection, reindex)
-            if missing and missing != reindex.missing:
+            if missing and (reindex.missing is None or missing < reindex.missing):
                 again = {"cursor": None, "pass_ended_at": None, "missing": missing}
                 connection.execute(update(ReindexRow).where(ReindexRow.id == reindex.id).values(**again))
                 return None
             connection.execute(update(ReindexRow).where(ReindexRow.id == reindex.id).values(missing=missing))
             _change(connection, reindex.id, (ReindexState.BUILDING,), ReindexState.CHECKING)
             return missing
+
+    def missing(self, reindex: Reindex) -> int:
+        """Count the pictures of the space before that are neither in the new one nor on their way there."""
+        with self._database.reading() as connection:
+            return _missing(connection, reindex)
 
     # --- from one state to the next
 
@@ -208,12 +218,18 @@ class Reindexes:
             return _change(connection, id_, (ReindexState.CHECKING,), to, report=dict(report))
 
     def swap(self, id_: ReindexId, *, whatever_waits: bool = False) -> bool:
-        """Let the new space answer. False while it is behind the one before: more pictures wait for it."""
+        """Let the new space answer. False while pictures wait for it that the one before has.
+
+        Where it has come to lack more than it may since the gates were asked, all is gone over and judged again.
+        """
         with self._database.writing() as connection:
             reindex = _require(connection, id_)
-            behind = reindex.waiting > work.pending(connection, reindex.before.space.id)
-            if behind and not whatever_waits:
-                return False
+            if reindex.state is ReindexState.READY:
+                if _missing(connection, reindex) > reindex.options.get("max_missing", 0):
+                    _change(connection, id_, (ReindexState.READY,), ReindexState.BUILDING, **_FROM_THE_FIRST)
+                    return False
+                if not whatever_waits and _is_behind(connection, reindex):
+                    return False
             if not _change(connection, id_, (ReindexState.READY,), ReindexState.SWAPPED, swapped_at=now()):
                 raise InvalidInput(f"the new model can't answer now: the change is {reindex.state}")
             _point(connection, reindex.after)
@@ -315,7 +331,7 @@ def _change(
     id_: ReindexId,
     before: Sequence[ReindexState],
     to: ReindexState,
-    **more: datetime | Mapping[str, Any],
+    **more: datetime | Mapping[str, Any] | None,
 ) -> bool:
     """Go from one of these states to another; False where it is in none of them."""
     statement = update(ReindexRow).where(
@@ -337,6 +353,12 @@ def _missing(connection: Connection, reindex: Reindex) -> int:
     coming = exists().where(WorkRow.asset_id == old.asset_id, WorkRow.space_id == after)
     statement = select(func.count()).select_from(old).where(old.space_id == reindex.before.space.id, ~there, ~coming)
     return connection.execute(statement).scalar_one()
+
+
+def _is_behind(connection: Connection, reindex: Reindex) -> bool:
+    there = exists().where(EmbeddingRow.asset_id == WorkRow.asset_id, EmbeddingRow.space_id == reindex.before.space.id)
+    waits = select(WorkRow.asset_id).where(WorkRow.space_id == reindex.after.space.id, there).limit(1)
+    return connection.execute(waits).first() is not None
 
 
 def _space(connection: Connection, id_: str) -> Space:

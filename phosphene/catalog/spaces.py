@@ -15,6 +15,7 @@ from phosphene.catalog.records import ReindexState, SpaceRecord
 from phosphene.errors import InvalidInput
 from phosphene.types import FIELD_NAME, RESERVED_NAMES, Field, FieldKind, PixelSpec, Sha256, Space, SpaceId, TenantId
 
+_SPACES_LOCK = 7_063_451_882
 ANSWERS = "retrieval"  # the pointer to the space that answers
 WRITES_BOTH = tuple(state for state in ReindexState if state.writes_both)
 
@@ -45,6 +46,16 @@ def spaces(connection: Connection) -> list[SpaceRecord]:
 def space_of(row: Row[Any]) -> Space:
     """Make a space of its row."""
     return Space(row.model, row.dimension, Sha256(row.weights_sha256), _pixel_spec(row.pixels))
+
+
+def hold_spaces(connection: Connection, *, change: bool = False) -> None:
+    """Keep which spaces are written as it is until this transaction ends; `change`: wait for those who do.
+
+    A picture is so either queued for the new space, or seen by whoever goes through all pictures.
+    """
+    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time
+        lock = func.pg_advisory_xact_lock if change else func.pg_advisory_xact_lock_shared
+        connection.execute(select(lock(_SPACES_LOCK)))
 
 
 def written(connection: Connection, asked: SpaceId) -> list[SpaceId]:

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from phosphene.catalog import assets
 from phosphene.catalog.catalog import Catalog
 from phosphene.catalog.records import Description, NamedSpace, Reindex, ReindexState
 from phosphene.errors import InvalidInput, NotFound, PictureFault
@@ -241,7 +242,9 @@ def test_what_was_refused_is_looked_at_again_with_other_options(catalog: Catalog
     catalog.reindexes.renew_options(built.id, {"swap": True, "tolerance": 0.5})
     active = catalog.reindexes.active()
     assert active is not None
-    assert (active.state, active.options["tolerance"]) == (ReindexState.CHECKING, 0.5)
+    assert (active.state, active.options["tolerance"]) == (ReindexState.BUILDING, 0.5)
+    assert catalog.reindexes.queue_page(active, limit=10) == [], "all is there"
+    assert build(catalog).state is ReindexState.CHECKING
 
 
 def swapped(catalog: Catalog) -> Reindex:
@@ -279,3 +282,49 @@ def test_what_comes_in_for_a_space_that_was_given_up_waits_for_the_one_that_answ
     assert not known.needs_embedding
     catalog.queue_for(gone, [id_of("dog")])
     assert catalog.pending_work(gone) == catalog.pending_work(stays) == 0, "it is there already"
+
+
+def test_what_is_missing_is_counted_when_it_matters_and_gone_over_again(catalog: Catalog) -> None:
+    fill(catalog, "cat", "dog")
+    begin(catalog)
+    built = build(catalog)
+    catalog.reindexes.judged(built.id, {}, passed=True)
+    catalog.register(None, T, SPACE.id, [new("owl")])
+    catalog.mark_indexed(SPACE.id, [(id_of("owl"), 1.0)])
+    catalog.fail_work(OTHER_SPACE.id, id_of("owl"), PictureFault.EMBEDDING_FAILED, "odd", final=True)
+    assert (built.missing, catalog.reindexes.missing(built)) == (0, 1)
+    assert not catalog.reindexes.swap(built.id, whatever_waits=True)
+    again = build(catalog)
+    assert (again.state, again.missing) == (ReindexState.CHECKING, 0), "it got another chance"
+    catalog.reindexes.judged(built.id, {}, passed=True)
+    assert catalog.reindexes.swap(built.id)
+
+
+def test_pictures_that_wait_for_the_space_before_do_not_hide_those_that_wait_for_the_new_one(catalog: Catalog) -> None:
+    fill(catalog, "cat")
+    begin(catalog)
+    built = build(catalog)
+    catalog.reindexes.judged(built.id, {}, passed=True)
+    catalog.register(None, T, SPACE.id, [new("dog"), new("owl")])
+    catalog.mark_indexed(SPACE.id, [(id_of("dog"), 1.0)])
+    catalog.mark_indexed(OTHER_SPACE.id, [(id_of("owl"), 1.0)])
+    assert catalog.pending_work(SPACE.id) == catalog.pending_work(OTHER_SPACE.id)
+    assert not catalog.reindexes.swap(built.id)
+    touched = build(catalog).touched_at
+    catalog.reindexes.ask_swap(built.id)
+    assert build(catalog).touched_at > touched, "from now on it waits for what has just come in"
+    embed(catalog, OTHER_SPACE.id)
+    assert catalog.reindexes.swap(built.id)
+
+
+def test_a_change_begins_after_the_registrations_under_way(catalog: Catalog) -> None:
+    """Else a picture could be passed by that was registered before, and committed after its page."""
+    catalog.record_space(OTHER_SPACE)
+    begun: list[Reindex] = []
+    starting = threading.Thread(target=lambda: begun.append(catalog.reindexes.start(BEFORE, AFTER, {})))
+    with catalog._database.writing() as connection:
+        assets.register(connection, None, T, SPACE.id, [new("cat")])
+        starting.start()
+        starting.join(0.5)
+    starting.join()
+    assert begun[0].total == 1
