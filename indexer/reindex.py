@@ -34,6 +34,7 @@ LEASE_S = 300.0  # of one step, in a fleet; a step done twice is done once in th
 CATCH_UP_S = 60.0  # a swap waits so long for pictures that have just come in
 DROP_GRACE_S = 60.0  # for other processes to answer from the space that stays
 _PAGE = 1024  # pictures that are queued at once for workers
+_PAGES_IN_A_STEP = 64  # of pictures that may all be there already
 _FEWEST_WAITING = 2048  # of them that wait for workers
 _IN_USE_S = 5.0
 _LEFT_BEHIND_S = 30.0  # longer than a picture is on its way that is being embedded by whoever registered it
@@ -187,16 +188,20 @@ class _Step:
         """Keep so many pictures waiting for workers as they do until they are asked again, and some more."""
         pace = reindex.pace()
         room = max(_FEWEST_WAITING, int(3 * TICK_S * pace)) - reindex.waiting
-        while room > 0 and not self._stop.is_set():
+        for _ in range(_PAGES_IN_A_STEP):
+            if room <= 0 or self._stop.is_set():
+                return False
             ids = self._reindexes.queue_page(reindex, limit=_PAGE)
             for start in range(0, len(ids), IDS_IN_A_TASK):
                 some = [str(id_) for id_ in ids[start : start + IDS_IN_A_TASK]]
                 jobs.send(JobName.EMBED, {"asset_ids": some})
             room -= len(ids)
-            if not ids and require_active(self._engine).pass_ended_at is not None:
-                return True
+            if not ids:
+                active = self._reindexes.active()
+                if active is None or active.state is not ReindexState.BUILDING or active.pass_ended_at is not None:
+                    return True  # as after an abort
             show_life()
-        return False
+        return True
 
     def _check(self, reindex: Reindex) -> bool:
         """Bring the new space into shape, calibrate it as the one before was, hold it against the gates."""
@@ -218,11 +223,13 @@ class _Step:
         before = self._open(reindex.before)
         for tenant in self._engine.catalog.reindexes.calibrated_tenants(reindex.before.space.id):
             show_life()
-            if any(not one.stale for one in after.judge.standing(tenant)):
-                continue  # by whoever was at this before
-            rates = [one.calibration.false_match_rate for one in before.judge.standing(tenant)]
-            if rates:
-                self._engine.calibrate(tenant, false_match_rate=rates[0], stop=self._stop, space=after)
+            done = {one.calibration.modality for one in after.judge.standing(tenant) if not one.stale}
+            for standing in before.judge.standing(tenant):
+                kind, rate = standing.calibration.modality, standing.calibration.false_match_rate
+                if kind not in done:  # by whoever was at this before
+                    self._engine.calibrate(
+                        tenant, false_match_rate=rate, stop=self._stop, space=after, modalities=(kind,)
+                    )
 
     def _swap(self, reindex: Reindex) -> bool:
         after = self._open(reindex.after)

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -35,7 +35,7 @@ from phosphene.open_space import OpenSpace
 from phosphene.open_spaces import OpenSpaces
 from phosphene.settings import Settings
 from phosphene.text_embedding import TextEmbedder
-from phosphene.types import SYSTEM_FIELDS, Field, Sha256, Space, TenantId, sha256_of
+from phosphene.types import SYSTEM_FIELDS, Field, Modality, Sha256, Space, TenantId, sha256_of
 from phosphene.unclip.base import ClipSpace, Generator
 from phosphene.unclip.loading import load_generator
 from phosphene.vectors.base import VectorIndex
@@ -45,6 +45,7 @@ CATALOGUE = "catalog.sqlite"  # of an embedded data folder
 LOCAL_JOBS_CAPACITY = 64
 LOCAL_RECOVER_EVERY_S = 20.0
 LOCAL_REINDEX_EVERY_S = 1.0
+LOCAL_SWEEP_EVERY_S = 30.0
 
 
 class Engine:
@@ -254,6 +255,7 @@ class Engine:
         false_match_rate: float = FALSE_MATCH_RATE,
         stop: threading.Event | None = None,
         space: OpenSpace | None = None,
+        modalities: Collection[Modality] = tuple(Modality),
     ) -> list[Calibrated]:
         """Learn to tell matches in a tenant's catalogue, in the space that answers or in another.
 
@@ -271,6 +273,7 @@ class Engine:
                     blobs=self.blobs,
                     false_match_rate=false_match_rate,
                     stop=stop,
+                    modalities=modalities,
                 )
         finally:
             self._calibrating.release()
@@ -346,7 +349,11 @@ def open_jobs(settings: Settings, handlers: Mapping[JobName, Callable[..., None]
     """Jobs go to Celery where a broker is set, to threads of this process else, which also find what is to be done."""
     if settings.broker_url is not None:
         return CeleryJobs(settings.broker_url.get_secret_value())
-    every_s = {JobName.RECOVER: LOCAL_RECOVER_EVERY_S, JobName.REINDEX: LOCAL_REINDEX_EVERY_S}
+    every_s = {
+        JobName.RECOVER: LOCAL_RECOVER_EVERY_S,
+        JobName.REINDEX: LOCAL_REINDEX_EVERY_S,
+        JobName.SWEEP: LOCAL_SWEEP_EVERY_S,
+    }
     every_s = {name: seconds for name, seconds in every_s.items() if name in handlers}
     return LocalJobs(handlers, capacity=LOCAL_JOBS_CAPACITY, every_s=every_s)
 

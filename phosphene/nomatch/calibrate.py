@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -44,8 +44,9 @@ def calibrate(
     blobs: BlobStore,
     false_match_rate: float = FALSE_MATCH_RATE,
     stop: threading.Event | None = None,
+    modalities: Collection[Modality] = tuple(Modality),
 ) -> list[Calibrated]:
-    """Calibrate both kinds of question for a tenant's catalogue; the judge decides by it from now on.
+    """Calibrate these kinds of question for a tenant's catalogue; the judge decides by it from now on.
 
     A kind that can't be calibrated keeps what it had; so does what was not done yet when `stop` was set. Raises
     InvalidInput for a rate that is none.
@@ -71,14 +72,15 @@ def calibrate(
         catalog.store_calibration(tenant, record)
         return Calibrated(modality, fitted, None)
 
+    wanted = [modality for modality in (Modality.TEXT, Modality.IMAGE) if modality in modalities]
     outcomes: list[Calibrated] = []
     try:
         examination = Examination(tenant, catalog=catalog, index=index, words=judge.words, stop=stop)
-        outcomes.append(learn(Modality.TEXT, examination.ask_texts))
-        outcomes.append(learn(Modality.IMAGE, examination.ask_pictures))
+        asks = {Modality.TEXT: examination.ask_texts, Modality.IMAGE: examination.ask_pictures}
+        for modality in wanted:
+            outcomes.append(learn(modality, asks[modality]))  # noqa: PERF401  what is done stays when it is stopped
     except Cancelled:
-        undone = (Modality.TEXT, Modality.IMAGE)[len(outcomes) :]
-        outcomes += [Calibrated(modality, None, _STOPPED) for modality in undone]
+        outcomes += [Calibrated(modality, None, _STOPPED) for modality in wanted[len(outcomes) :]]
     judge.words.save(blobs)
     judge.forget(tenant)
     return outcomes

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +15,25 @@ import pytest
 from indexer import reindex
 from indexer.embedding import encode_tolerantly, store, sweep_space
 from indexer.gates import Options
+from indexer.jobs import handlers
 from indexer.payload import payload_of
 from indexer.pipeline import add_asset, ingest, remove_asset, update_asset_metadata
 from indexer.reindex import abort, advance, finish, require_active, roll_back, start_reindex, swap
-from indexer.verify import verify
+from indexer.verify import Difference, verify
+from phosphene import assemble
 from phosphene.assemble import Engine
 from phosphene.blobs import original_key
-from phosphene.catalog.records import NamedSpace, NewAsset, Reindex, ReindexState
+from phosphene.catalog.records import AssetState, CalibrationRecord, NamedSpace, NewAsset, Reindex, ReindexState
 from phosphene.errors import InvalidInput, ModelError, NotFound
 from phosphene.evaluation.golden import GoldenQuery
+from phosphene.jobs import JSON, JobName
+from phosphene.nomatch.calibration import fit_calibration
 from phosphene.types import DEFAULT_TENANT as T
-from phosphene.types import AssetId, point_id
+from phosphene.types import AssetId, Modality, TenantId, point_id
 from phosphene.vectors.base import VectorQuery, asset_of
 from tests.indexer.conftest import MODEL_CFG, OpenEngine, make_model, save_picture, save_pictures
+from tests.indexer.running import RecordedJobs, registered_only
+from tests.nomatch.made import made_trials
 
 PICTURES = 40
 
@@ -42,6 +50,14 @@ def filled(open_with: OpenEngine, pictures: Path) -> Iterator[Engine]:
     with open_with(batch_size=8) as engine:
         ingest([str(pictures)], engine=engine, tenant=T)
         yield engine
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if holds():
+            return
+        time.sleep(0.1)
+    pytest.fail("it never came to that")
 
 
 def status(engine: Engine) -> Reindex:
@@ -397,3 +413,73 @@ def test_an_ingest_that_goes_on_past_the_end_of_a_change_is_not_lost(
         advance(engine=filled)
     assert id_ in filled.catalog.embedded(done.after.space.id, [id_])
     assert require_same(filled, done.after) == PICTURES + 1
+
+
+def test_workers_stop_sending_when_it_is_given_up(filled: Engine, other_model: Path) -> None:
+    class Abort(RecordedJobs):
+        def send(self, name: JobName, arguments: Mapping[str, JSON]) -> None:
+            super().send(name, arguments)
+            abort(engine=filled)
+
+    start_reindex(str(other_model), Options(), engine=filled)
+    jobs = Abort()
+    assert advance(engine=filled, jobs=jobs)
+    assert len(jobs.sent) == 1
+    assert status(filled).state is ReindexState.ABORTED
+
+
+def test_what_fell_behind_in_either_space_is_seen_by_verify(filled: Engine, other_model: Path) -> None:
+    start_reindex(str(other_model), Options(), engine=filled)
+    done = go_on(filled, ReindexState.SWAPPED)
+    gone = {
+        named: [next(iter(filled.spaces.open(named).index.scroll(after=None, limit=1))).id]
+        for named in (done.before, done.after)
+    }
+    for named, points in gone.items():
+        filled.spaces.open(named).index.delete(points)
+    assert verify(engine=filled, repair=True).mended == {Difference.MISSING_POINT: 2}
+    assert verify(engine=filled, repair=False, deep=True).counts == {}
+    assert require_same(filled, done.before) == require_same(filled, done.after) == PICTURES
+
+
+def test_pictures_that_a_swap_left_waiting_are_embedded_by_a_server_that_is_idle(
+    open_with: OpenEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assemble, "LOCAL_SWEEP_EVERY_S", 0.1)
+    save_pictures(tmp_path / "pictures", 2)
+    with open_with() as engine:
+        jobs = assemble.open_jobs(engine.settings, handlers(engine))
+        try:
+            eventually(lambda: not engine.catalog.pending_work(engine.encoder.space.id))
+            assert len(registered_only(engine, tmp_path / "pictures")) == 2
+            eventually(lambda: engine.catalog.count_assets(T, AssetState.INDEXED) == 2)
+        finally:
+            jobs.close()
+
+
+def test_each_kind_of_question_is_calibrated_again_at_its_own_rate(
+    filled: Engine, other_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was at it before was killed between the two."""
+    start_reindex(str(other_model), Options(), engine=filled)
+    before, after = status(filled).before.space.id, status(filled).after.space.id
+    trials, _ = made_trials(600)
+    for space, kind, rate in (
+        (before, Modality.TEXT, 0.1),
+        (before, Modality.IMAGE, 0.2),
+        (after, Modality.TEXT, 0.1),
+    ):
+        fitted = fit_calibration(
+            trials, space_id=space, modality=kind, assets=PICTURES, made_at=datetime.now(UTC), false_match_rate=rate
+        )
+        filled.catalog.store_calibration(T, CalibrationRecord(space, kind, fitted.to_json(), fitted.made_at))
+    asked: list[tuple[object, object]] = []
+    calibrate = Engine.calibrate
+
+    def watched(engine: Engine, tenant: TenantId, **options: object) -> object:
+        asked.append((options["modalities"], options["false_match_rate"]))
+        return calibrate(engine, tenant, **options)  # type: ignore[arg-type]  # handed through
+
+    monkeypatch.setattr(Engine, "calibrate", watched)
+    go_on(filled, ReindexState.SWAPPED)
+    assert asked == [((Modality.IMAGE,), 0.2)]
