@@ -16,7 +16,7 @@ from indexer.sources import SourceOptions
 from phosphene.assemble import Engine
 from phosphene.errors import PhospheneError
 from phosphene.generation.run import run_generation, sweep_generations
-from phosphene.jobs import GENERATE_LIMIT_S, JobName, Jobs
+from phosphene.jobs import GENERATE_LIMIT_S, JSON, JobName, Jobs
 from phosphene.logs import with_ids
 from phosphene.types import AssetId, GenerationId, IngestId, Modality, TenantId
 
@@ -87,7 +87,7 @@ def handlers(
                     level = logging.INFO if one.stopped else logging.WARNING
                     log.log(level, "tenant %s: %s questions are not calibrated: %s", tenant, one.modality, one.reason)
 
-    return {
+    every: dict[JobName, Callable[..., None]] = {
         JobName.INGEST: run_ingest,
         JobName.EMBED: run_embed,
         JobName.SWEEP: run_sweep,
@@ -95,6 +95,17 @@ def handlers(
         JobName.REINDEX: _reindex_handler(engine, jobs, stop),
         **_generation_handlers(engine, jobs, stop),
     }
+    return {name: _in_step(engine, run) for name, run in every.items()}
+
+
+def _in_step(engine: Engine, run: Callable[..., None]) -> Callable[..., None]:
+    """Leave a space that another one has taken the place of, before each job: nobody asks a worker anything."""
+
+    def run_in_step(**arguments: JSON) -> None:
+        engine.spaces.keep_up()
+        run(**arguments)
+
+    return run_in_step
 
 
 def _reindex_handler(engine: Engine, jobs: Jobs | None, stop: threading.Event | None) -> Callable[[], None]:

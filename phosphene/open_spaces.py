@@ -36,7 +36,8 @@ class OpenSpaces:
         self._lock = threading.RLock()
         self._following = threading.Lock()
         self._looking = threading.Lock()
-        self._look_at = 0.0  # by time.monotonic()
+        self._look_at = self._follow_at = 0.0  # by time.monotonic(), not before
+        self._given_up = False  # the space that answers here is no longer written: it may be dropped at any time
         self._current: OpenSpace | None = None
         self._others: dict[SpaceId, OpenSpace] = {}
 
@@ -60,9 +61,11 @@ class OpenSpaces:
         """Hold the space that answers questions, so that it stays open.
 
         Looks now and then whether another space is to answer. That one is opened in the background, while this one goes
-        on to answer.
+        on to answer; where this one is given up already, as after a long idle time, the question waits.
         """
         self._look()
+        if self._given_up:
+            self._follow_or_say_why()
         with contextlib.ExitStack() as holding:
             with self._lock:
                 space = holding.enter_context(self.current.held())
@@ -101,12 +104,22 @@ class OpenSpaces:
                 if serving.answers.space.id == self.current.space.id:
                     return
                 fresh = self.open(serving.answers)
-                fresh.warm()
+                with fresh.held():
+                    fresh.warm()
                 with self._lock:
                     before, self._current = self.current, fresh
                     self._others[before.space.id] = before
                     self._others.pop(fresh.space.id, None)
+                    self._given_up = False
                 log.info("%s answers from now on, in place of %s", fresh.model, before.model)
+
+    def keep_up(self) -> None:
+        """Answer with the space that the catalogue names, and close those that are no longer written.
+
+        For processes that are not asked: a worker does it before each job.
+        """
+        self._follow_or_say_why()
+        self._close_unwritten(self._reindexes.serving())
 
     def let_go(self, space: SpaceId, *, wait_s: float = 0.0) -> bool:
         """Close a space that is no longer asked or written; False where somebody still holds it."""
@@ -135,23 +148,31 @@ class OpenSpaces:
         try:
             self._look_at = monotonic() + LOOK_S
             serving = self._reindexes.serving()
-            written = set() if serving is None else {one.space.id for one in serving.written}
-            moved = serving is not None and serving.answers.space.id != self.current.space.id
-            if moved and not self._following.locked():
+            current = self.current.space.id
+            self._given_up = serving is not None and current not in {one.space.id for one in serving.written}
+            moved = serving is not None and serving.answers.space.id != current
+            if moved and not self._given_up and not self._following.locked():
                 threading.Thread(target=self._follow_or_say_why, name="swap", daemon=True).start()
-            with self._lock:
-                unwritten = [space for space in self._others if space not in written]
-            for space in unwritten:
-                self.let_go(space)
+            self._close_unwritten(serving)
         finally:
             self._looking.release()
 
+    def _close_unwritten(self, serving: Serving | None) -> None:
+        written = set() if serving is None else {one.space.id for one in serving.written}
+        with self._lock:
+            unwritten = [space for space in self._others if space not in written]
+        for space in unwritten:
+            self.let_go(space)
+
     def _follow_or_say_why(self) -> None:
+        if monotonic() < self._follow_at:
+            return
         try:
             self.follow()
-        except PhospheneError as error:
-            self._look_at = monotonic() + LOOK_AGAIN_S
-            log.error("%s goes on to answer, what is to take its place can't be opened: %s", self.current.model, error)  # noqa: TRY400  in one line
+        except Exception as error:  # noqa: BLE001  whatever is wrong with the new one, the old one goes on
+            self._follow_at = monotonic() + LOOK_AGAIN_S
+            reason = error if isinstance(error, PhospheneError) else f"{type(error).__name__}: {error}"
+            log.error("%s goes on to answer, what is to take its place can't be opened: %s", self.current.model, reason)  # noqa: TRY400  in one line
 
 
 def overruled(settings: Settings, serving: Serving) -> str | None:

@@ -30,7 +30,7 @@ class Health:
         self._stores = {
             "catalogue": Probe(engine.catalog.ping),
             "blobs": Probe(lambda: engine.blobs.exists("readiness")),
-            "vectors": Probe(lambda: engine.index.vectors([_NOBODY])),
+            "vectors": Probe(lambda: _check_vectors(engine)),
         }
         self._model = Probe(lambda: _check_model(engine))
         self._jobs = jobs
@@ -54,6 +54,11 @@ class Health:
         if isinstance(self._jobs, LocalJobs):
             said |= {f"thread {name}": trouble or OK for name, trouble in self._jobs.trouble().items()}
         return said
+
+
+def _check_vectors(engine: Engine) -> None:
+    with engine.answering() as space:  # notices a change of the model, also where nobody searches
+        space.index.vectors([_NOBODY])
 
 
 def _check_model(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -20,17 +21,18 @@ from indexer.payload import payload_of
 from indexer.pipeline import add_asset, ingest, remove_asset, update_asset_metadata
 from indexer.reindex import abort, advance, finish, require_active, roll_back, start_reindex, swap
 from indexer.verify import Difference, verify
-from phosphene import assemble
+from phosphene import assemble, open_spaces
 from phosphene.assemble import Engine
 from phosphene.blobs import original_key
 from phosphene.catalog.records import AssetState, CalibrationRecord, NamedSpace, NewAsset, Reindex, ReindexState
 from phosphene.errors import InvalidInput, ModelError, NotFound
 from phosphene.evaluation.golden import GoldenQuery
-from phosphene.jobs import JSON, JobName
+from phosphene.jobs import JSON, JobName, LocalJobs
 from phosphene.nomatch.calibration import fit_calibration
 from phosphene.types import DEFAULT_TENANT as T
 from phosphene.types import AssetId, Modality, TenantId, point_id
 from phosphene.vectors.base import VectorQuery, asset_of
+from search_api.health import Health
 from tests.indexer.conftest import MODEL_CFG, OpenEngine, make_model, save_picture, save_pictures
 from tests.indexer.running import RecordedJobs, registered_only
 from tests.nomatch.made import made_trials
@@ -483,3 +485,52 @@ def test_each_kind_of_question_is_calibrated_again_at_its_own_rate(
     monkeypatch.setattr(Engine, "calibrate", watched)
     go_on(filled, ReindexState.SWAPPED)
     assert asked == [((Modality.IMAGE,), 0.2)]
+
+
+def answered_by(engine: Engine) -> None:
+    with engine.answering() as space:
+        latest = status(engine)
+        assert space.space.id == latest.after.space.id
+
+
+def did_a_job(engine: Engine) -> None:
+    handlers(engine)[JobName.SWEEP]()
+
+
+def probed(engine: Engine) -> None:
+    jobs = LocalJobs({}, capacity=1)
+    asyncio.run(Health(engine, jobs).stores())
+    jobs.close()
+
+
+@pytest.mark.parametrize("use", [answered_by, did_a_job, probed])
+def test_a_process_that_slept_through_a_change_leaves_the_space_that_was_given_up(
+    filled: Engine, other_model: Path, monkeypatch: pytest.MonkeyPatch, use: Callable[[Engine], None]
+) -> None:
+    monkeypatch.setattr(open_spaces, "LOOK_S", 0.0)
+    start_reindex(str(other_model), Options(swap=False), engine=filled)
+    ready = go_on(filled, ReindexState.READY)
+    filled.catalog.reindexes.swap(ready.id)  # as another process does
+    filled.catalog.reindexes.finish(ready.id)
+    assert filled.current.space.id == ready.before.space.id
+    use(filled)
+    eventually(lambda: filled.current.space.id == ready.after.space.id)  # a probe does not wait for it
+    did_a_job(filled)
+    assert filled.spaces._others == {}, "the model before is not kept in memory"
+
+
+def test_a_model_that_can_not_be_opened_leaves_the_one_before(
+    filled: Engine, other_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start_reindex(str(other_model), Options(swap=False), engine=filled)
+    ready = go_on(filled, ReindexState.READY)
+    filled.catalog.reindexes.swap(ready.id)
+
+    def full(_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(type(filled.current), "warm", full)
+    for _ in range(3):
+        did_a_job(filled)
+    assert caplog.text.count("goes on to answer, what is to take its place can't be opened: MemoryError: no room") == 1
+    assert filled.current.space == ready.before.space
