@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 from uuid import UUID
 
 from indexer.embedding import embed_assets, sweep
 from indexer.holding import ending_in
 from indexer.pipeline import ingest
-from indexer.reindex import advance
+from indexer.reindex import STEP_LIMIT_S, advance
 from indexer.resuming import resume_ingests, take_up
 from indexer.sources import SourceOptions
 from phosphene.assemble import Engine
@@ -113,8 +114,10 @@ def _reindex_handler(engine: Engine, jobs: Jobs | None, stop: threading.Event | 
 
     def run_reindex() -> None:
         try:
+            began = monotonic()
             while (stop is None or not stop.is_set()) and advance(engine=engine, jobs=jobs, stop=stop):
-                pass
+                if jobs is not None and monotonic() - began > STEP_LIMIT_S:
+                    break  # workers are told again within seconds
             told.clear()
         except PhospheneError as error:
             if told != [str(error)]:

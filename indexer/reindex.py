@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from time import monotonic
 
 from indexer.embedding import embed_assets, sweep_space
 from indexer.gates import Options, judge
+from indexer.holding import holding
 from phosphene.assemble import Engine
 from phosphene.catalog.records import AssetState, NamedSpace, Reindex, ReindexState
 from phosphene.errors import InvalidInput, NotFound, Unavailable
@@ -30,7 +33,7 @@ from phosphene.open_space import OpenSpace
 
 TICK_S = 5.0  # about as often workers are told to look
 IDS_IN_A_TASK = 64
-LEASE_S = 300.0  # of one step, in a fleet; a step done twice is done once in the catalogue
+STEP_LIMIT_S = 300.0  # of one step of a worker, whose task is ended after 900 s; what is done of it stays done
 CATCH_UP_S = 60.0  # a swap waits so long for pictures that have just come in
 DROP_GRACE_S = 60.0  # for other processes to answer from the space that stays
 _PAGE = 1024  # pictures that are queued at once for workers
@@ -127,18 +130,37 @@ def advance(*, engine: Engine, jobs: Jobs | None = None, stop: threading.Event |
     if reindexes.active() is None:
         return False
     owner = f"{engine.owner}/{threading.get_ident()}"
-    leased = reindexes.lease(owner=owner, lease_s=0.0 if engine.settings.embedded else LEASE_S)
+    alone, lease_s = engine.settings.embedded, engine.settings.lease_s
+    leased = reindexes.lease(owner=owner, lease_s=0.0 if alone else lease_s)
     if leased is None:
         return False
+    enough = _Enough(stop or threading.Event(), limit_s=math.inf if alone else STEP_LIMIT_S)
+
+    def renew() -> None:
+        if not reindexes.renew(leased.id, owner=owner, lease_s=lease_s):
+            enough.set()
+
     error: str | None = None
     try:
-        return _Step(engine, None if isinstance(jobs, LocalJobs) else jobs, stop or threading.Event()).do(leased)
+        with contextlib.nullcontext() if alone else holding(renew, lease_s=lease_s):
+            return _Step(engine, None if isinstance(jobs, LocalJobs) else jobs, enough).do(leased)
     except Exception as caught:
         error = str(caught) or type(caught).__name__
         raise
     finally:
         with contextlib.suppress(Unavailable):
             reindexes.release(leased.id, owner=owner, error=error)
+
+
+class _Enough(threading.Event):
+    """Set by itself where the caller says stop, and once the step has taken long enough."""
+
+    def __init__(self, stop: threading.Event, *, limit_s: float) -> None:
+        super().__init__()
+        self._told, self._until = stop, monotonic() + limit_s
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._told.is_set() or monotonic() >= self._until
 
 
 class _Step:

@@ -131,6 +131,13 @@ class Reindexes:
                 connection.execute(update(ReindexRow).where(ReindexRow.id == reindex.id).values(**paced))
             return reindex
 
+    def renew(self, id_: ReindexId, *, owner: str, lease_s: float) -> bool:
+        """Hold on to it. False: it is another's."""
+        with self._database.writing() as connection:
+            until = later(connection, database_time(connection), lease_s)
+            mine = update(ReindexRow).where(ReindexRow.id == id_, ReindexRow.lease_owner == owner[:200])
+            return connection.execute(mine.values(lease_until=until)).rowcount == 1
+
     def release(self, id_: ReindexId, *, owner: str, error: str | None = None) -> None:
         """Let others take it; `error` says why the step did not get on."""
         with self._database.writing() as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -328,3 +329,13 @@ def test_a_change_begins_after_the_registrations_under_way(catalog: Catalog) -> 
         starting.join(0.5)
     starting.join()
     assert begun[0].total == 1
+
+
+def test_a_lease_is_held_by_whoever_renews_it_and_by_nobody_else(catalog: Catalog) -> None:
+    begin(catalog)
+    leased = catalog.reindexes.lease(owner="me", lease_s=0.3)
+    assert leased is not None
+    assert catalog.reindexes.renew(leased.id, owner="me", lease_s=60)
+    time.sleep(0.4)
+    assert catalog.reindexes.lease(owner="another", lease_s=60) is None
+    assert not catalog.reindexes.renew(leased.id, owner="another", lease_s=60)

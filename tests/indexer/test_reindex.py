@@ -15,7 +15,7 @@ import pytest
 
 from indexer import reindex
 from indexer.embedding import encode_tolerantly, store, sweep_space
-from indexer.gates import Options
+from indexer.gates import Options, judge
 from indexer.jobs import handlers
 from indexer.payload import payload_of
 from indexer.pipeline import add_asset, ingest, remove_asset, update_asset_metadata
@@ -29,6 +29,7 @@ from phosphene.errors import InvalidInput, ModelError, NotFound
 from phosphene.evaluation.golden import GoldenQuery
 from phosphene.jobs import JSON, JobName, LocalJobs
 from phosphene.nomatch.calibration import fit_calibration
+from phosphene.settings import Settings
 from phosphene.types import DEFAULT_TENANT as T
 from phosphene.types import AssetId, Modality, TenantId, point_id
 from phosphene.vectors.base import VectorQuery, asset_of
@@ -534,3 +535,47 @@ def test_a_model_that_can_not_be_opened_leaves_the_one_before(
         did_a_job(filled)
     assert caplog.text.count("goes on to answer, what is to take its place can't be opened: MemoryError: no room") == 1
     assert filled.current.space == ready.before.space
+
+
+def test_a_step_ends_when_it_is_told_to_and_when_it_has_lasted_long_enough() -> None:
+    told = threading.Event()
+    enough = reindex._Enough(told, limit_s=3600)
+    assert not enough.is_set()
+    told.set()
+    assert enough.is_set()
+    assert reindex._Enough(threading.Event(), limit_s=0).is_set()
+
+
+def test_a_step_that_lasts_is_not_taken_over(
+    filled: Engine, other_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a fleet, whose leases count."""
+    start_reindex(str(other_model), Options(), engine=filled)
+    monkeypatch.setattr(Settings, "embedded", False)
+    filled.settings = filled.settings.model_copy(update={"lease_s": 0.4})
+    taken: list[object] = []
+
+    class Slow(RecordedJobs):
+        def send(self, name: JobName, arguments: Mapping[str, JSON]) -> None:
+            super().send(name, arguments)
+            time.sleep(1.0)
+            taken.append(filled.catalog.reindexes.lease(owner="another", lease_s=1))
+
+    advance(engine=filled, jobs=Slow())
+    assert taken == [None]
+
+
+def test_the_index_is_asked_for_pictures_of_whoever_has_some(
+    open_with: OpenEngine, other_model: Path, pictures: Path
+) -> None:
+    with open_with() as engine:
+        ingest([str(pictures)], engine=engine, tenant=TenantId("museum"))
+        start_reindex(str(other_model), Options(swap=False), engine=engine)
+        ready = go_on(engine, ReindexState.READY)
+        assert ready.report is not None
+        assert ready.report["gates"][1]["detail"].startswith("recall@10 1.000")
+        index = engine.spaces.open(ready.after).index
+        index.delete([point.id for point in index.scroll(after=None, limit=PICTURES)])
+        report, passed = judge(ready, engine=engine)
+        assert not passed
+        assert "none of the pictures of museum has a vector" in report["gates"][1]["detail"]
