@@ -20,7 +20,7 @@ from phosphene.catalog.catalog import Catalog
 from phosphene.catalog.records import Serving
 from phosphene.decoding import DecoderPool
 from phosphene.encoders import Encoder, load_encoder
-from phosphene.errors import InvalidSettings, ModelNotFound, Overloaded, PhospheneError, SpaceMismatch
+from phosphene.errors import InvalidSettings, ModelError, ModelNotFound, Overloaded, PhospheneError, SpaceMismatch
 from phosphene.generation.guard import Guard
 from phosphene.generation.retrieve import Predictor
 from phosphene.generation.weights import Weights, folders_of
@@ -37,7 +37,7 @@ from phosphene.settings import Settings
 from phosphene.text_embedding import TextEmbedder
 from phosphene.types import SYSTEM_FIELDS, Field, Modality, Sha256, Space, TenantId, sha256_of
 from phosphene.unclip.base import ClipSpace, Generator
-from phosphene.unclip.loading import load_generator
+from phosphene.unclip.loading import load_generator, starter_space
 from phosphene.vectors.base import VectorIndex
 from phosphene.vectors.profiles import PROFILES
 
@@ -166,10 +166,11 @@ class Engine:
     @property
     def generator(self) -> Generator:
         """What imagines pictures; hold `generating` while it works. Raises ModelError, SpaceMismatch."""
-        encoder = self.encoder
+        _ = self.encoder  # no longer than that takes searches wait
         with self._generator_lock:
             if self._generator is None:
                 settings = self.settings
+                encoder = self._encoder_to_draw_with()
                 weights = self._weights.of(folders_of(settings.generator, settings.generator_prior))
                 self._generator = load_generator(
                     settings.generator, prior=settings.generator_prior, encoder=encoder, device=settings.device
@@ -224,15 +225,31 @@ class Engine:
         with contextlib.suppress(SpaceMismatch):
             clip.require(own.space)
             return own
-        settings, name = self.settings, clip.models[0]
-        with self._generator_lock:
-            if name not in self._other_encoders:
-                self._other_encoders[name] = load_encoder(
-                    name, device=settings.device, threads=settings.threads, batch_size=settings.batch_size
-                )
-            encoder = self._other_encoders[name]
+        beside = self.spaces.opened(clip.space) if clip.space is not None else None
+        encoder = self._other_encoder(clip.models[0]) if beside is None else beside.encoder
         clip.require(encoder.space)
         return encoder
+
+    def _other_encoder(self, model: str) -> Encoder:
+        settings = self.settings
+        with self._generator_lock:
+            if model not in self._other_encoders:
+                self._other_encoders[model] = load_encoder(
+                    model, device=settings.device, threads=settings.threads, batch_size=settings.batch_size
+                )
+            return self._other_encoders[model]
+
+    def _encoder_to_draw_with(self) -> Encoder:
+        """Give the encoder of the generator's space: after a change of the model it is not the one that answers."""
+        wanted = starter_space(self.settings.generator)
+        if wanted is not None:
+            model, space = wanted
+            beside = self.spaces.opened(space)
+            if beside is not None:
+                return beside.encoder
+            with contextlib.suppress(ModelError):  # what is given then is refused, and said why
+                return self._other_encoder(model)
+        return self.encoder
 
     @property
     def decoders(self) -> DecoderPool:

@@ -113,6 +113,11 @@ class OpenSpaces:
                     self._given_up = False
                 log.info("%s answers from now on, in place of %s", fresh.model, before.model)
 
+    def opened(self, space: str) -> OpenSpace | None:
+        """Give a space that is open here."""
+        with self._lock:
+            return next((one for one in (self.current, *self._others.values()) if one.space.id == space), None)
+
     def keep_up(self) -> None:
         """Answer with the space that the catalogue names, and close those that are no longer written.
 

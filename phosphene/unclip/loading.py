@@ -61,6 +61,20 @@ def load_generator(
             )
 
 
+def starter_space(model: str) -> tuple[str, str] | None:
+    """Name the CLIP model, and its space, whose encoder `load_generator` is to be given; None where it needs none.
+
+    Raises ModelNotFound, ModelError.
+    """
+    folder = _starter_folder() if model.strip() == STARTER else find_folder(model)
+    if not (folder / _STARTER_CONFIG).is_file():
+        return None
+    from phosphene.unclip.starter_layout import read_config
+
+    config = read_config(folder)
+    return config.model, config.space
+
+
 def _starter_folder() -> Path:
     if not (STARTER_FOLDER / _STARTER_CONFIG).is_file():
         raise ModelNotFound(

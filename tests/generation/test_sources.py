@@ -24,6 +24,7 @@ from phosphene.types import AssetId, Float32, Pixels, RawEmbeddings, Space
 from phosphene.unclip.base import ClipSpace
 from tests.generation.asking import ask, drawn, left, look, picture, wanted
 from tests.generation.conftest import OpenEngine
+from tests.indexer.conftest import make_model
 from tests.unclip import published_models
 
 VIT_L_14 = "ViT-L-14/openai"
@@ -148,3 +149,14 @@ def test_an_asset_that_is_not_there(engine: Engine) -> None:
 
     with pytest.raises(NotFound):
         embedding_of_asset(AssetId(uuid4()), engine=engine, tenant=T, clip=engine.generator.card.clip)
+
+
+def test_a_generator_goes_on_in_its_space_after_another_model_took_its_place(
+    open_with: OpenEngine, tiny_model: Path, tmp_path: Path
+) -> None:
+    other = make_model(tmp_path / "other", seed=2)
+    with open_with(model=str(other)) as engine:
+        before = engine.spaces.learn(str(tiny_model))  # as it is open until a change of the model is finished
+        assert engine.generator.card.clip.space == before.space.id != engine.encoder.space.id
+        assert engine.encoder_for(engine.generator.card.clip).space == before.space
+        assert engine._other_encoders == {}, "loaded once"
