@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from phosphene.encoders import load_encoder
 from phosphene.unclip.imagine import Part, Request, imagine
@@ -22,6 +24,7 @@ from training.unclip.__main__ import steps
 from training.unclip.captions import TEMPLATES, Captions, draw_templates
 from training.unclip.embeddings import EmbeddingCache, training_rows
 from training.unclip.recipe import AutoregressiveShape, Plan, Recipe
+from training.unclip.train import train_network
 from training.unclip.workspace import UnclipWorkspace
 
 PLAN = Plan(steps=2, batch=4, learning_rate=1e-4, warmup=1, report_every=1, save_every=1)
@@ -32,6 +35,7 @@ RECIPE = Recipe(
     prior=PLAN,
     autoregressive_prior=PLAN,
     decoder=PLAN,
+    decoder_longer=PLAN,
     super_resolution=PLAN,
 )
 LABELS = ("red dog", "blue cat", "green tree", "house", "boat", "sun", "moon", "star")
@@ -109,3 +113,11 @@ def test_the_recipe_makes_a_folder_that_imagines(tmp_path: Path) -> None:
         step()
     assert {path: path.stat().st_mtime_ns for path in workspace.root.rglob("*")} == stamps
     assert (tmp_path / "again/decoder/diffusion_pytorch_model.safetensors").read_bytes() == weights[0].read_bytes()
+
+    for path in workspace.root.glob("decoder_longer*"):
+        path.unlink()
+    train_network("decoder_longer", workspace, replace(RECIPE, decoder_longer=replace(PLAN, steps=0)), workers=1)
+    first, longer = load_file(workspace.decoder), load_file(workspace.decoder_longer)
+    assert all(torch.equal(longer[name], weights) for name, weights in first.items()), (
+        "it goes on from the first course"
+    )
