@@ -74,7 +74,8 @@ def test_reliability_counts_every_question_once(scored: list[tuple[float, bool]]
     bins = reliability(scores, right)
     assert sum(part.questions for part in bins) == len(scores)
     assert sum(part.observed * part.questions for part in bins) == pytest.approx(right.sum())
-    assert [part.predicted for part in bins] == sorted(part.predicted for part in bins)
+    predicted = [part.predicted for part in bins]
+    assert predicted == pytest.approx(sorted(predicted), rel=1e-12)  # means of equal numbers differ in the last digit
 
 
 @settings(deadline=None)
