@@ -103,6 +103,7 @@ def run_worker(
     app = worker_app(_with_threads(settings, concurrency))
     jobs = CeleryJobs(broker)
     jobs.ping()
+    _say_in_one_line_that_the_broker_is_away(app)
     if broker.startswith(("amqp", "pyamqp")):
         _declare_queues(app)
     rung = {
@@ -140,6 +141,20 @@ def _with_threads(settings: Settings, concurrency: int) -> Settings:
     if settings.threads is not None or concurrency == 1:
         return settings
     return settings.model_copy(update={"threads": max(1, (os.cpu_count() or 1) // concurrency)})
+
+
+def _say_in_one_line_that_the_broker_is_away(app: Celery) -> None:
+    """Spare the log the stack traces that Celery adds, which tell nothing beyond the line that they follow."""
+    with app.connection_for_write() as connection:  # asks nothing of the broker
+        away = (*connection.connection_errors, *connection.channel_errors)
+
+    def without_trace(record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], away):
+            record.exc_info = None
+        return True
+
+    for name in ("request", "consumer.consumer", "consumer.gossip", "pidbox", "control", "loops"):
+        logging.getLogger(f"celery.worker.{name}").addFilter(without_trace)
 
 
 def _declare_queues(app: Celery) -> None:

@@ -217,6 +217,11 @@ class Fleet:
     def output(self) -> str:
         return "\n".join(worker.output() for worker in self.workers)
 
+    def stack_traces(self) -> list[str]:
+        """Give what the living workers have said that is not one clear line."""
+        texts = [worker.log.read_text(errors="replace") for worker in self.workers]
+        return [text[max(0, at - 500) : at + 3000] for text in texts if (at := text.find("Traceback")) >= 0]
+
     def pictures(self, count: int) -> tuple[Path, list[AssetId]]:
         """Write a folder of pictures that nobody has seen, each of its own content; give the ids they will have."""
         folder = self.folder / f"pictures-{self._drawn}"
