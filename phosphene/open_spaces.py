@@ -63,13 +63,23 @@ class OpenSpaces:
         Looks now and then whether another space is to answer. That one is opened in the background, while this one goes
         on to answer; where this one is given up already, as after a long idle time, the question waits.
         """
-        self._look()
-        if self._given_up:
-            self._follow_or_say_why()
+        self.look()
+        with self.holding() as space:
+            yield space
+
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[OpenSpace]:
+        """Hold the space that answers questions here, without asking the catalogue whether another one is to."""
         with contextlib.ExitStack() as holding:
             with self._lock:
                 space = holding.enter_context(self.current.held())
             yield space
+
+    def look(self) -> None:
+        """Look whether another space is to answer, as `answering` does."""
+        self._look()
+        if self._given_up:
+            self._follow_or_say_why()
 
     def written(self) -> list[OpenSpace]:
         """Give the spaces that writes go to, that which answers first.

@@ -32,6 +32,7 @@ class Health:
             "blobs": Probe(lambda: engine.blobs.exists("readiness")),
             "vectors": Probe(lambda: _check_vectors(engine)),
         }
+        self._look = Probe(engine.spaces.look)
         self._model = Probe(lambda: _check_model(engine))
         self._jobs = jobs
         self._workers: _Workers | None = None
@@ -41,6 +42,7 @@ class Health:
 
     async def stores(self) -> dict[str, str]:
         """Tell of each store that it is ok, or what it said, or for how long it has said nothing."""
+        self._look.answer()  # a change of the model is noticed also where nobody searches; it is not waited for
         return await answers(self._stores)
 
     async def work(self) -> dict[str, str]:
@@ -57,7 +59,7 @@ class Health:
 
 
 def _check_vectors(engine: Engine) -> None:
-    with engine.answering() as space:  # notices a change of the model, also where nobody searches
+    with engine.spaces.holding() as space:
         space.index.vectors([_NOBODY])
 
 

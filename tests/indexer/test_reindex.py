@@ -504,11 +504,17 @@ def probed(engine: Engine) -> None:
     jobs.close()
 
 
+@pytest.fixture
+def always_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each question looks whether another space is to answer, however soon after the last one."""
+    monkeypatch.setattr(open_spaces, "LOOK_S", 0.0)
+
+
+@pytest.mark.usefixtures("always_looking")  # set up before the engine, which looks while it is filled
 @pytest.mark.parametrize("use", [answered_by, did_a_job, probed])
 def test_a_process_that_slept_through_a_change_leaves_the_space_that_was_given_up(
-    filled: Engine, other_model: Path, monkeypatch: pytest.MonkeyPatch, use: Callable[[Engine], None]
+    filled: Engine, other_model: Path, use: Callable[[Engine], None]
 ) -> None:
-    monkeypatch.setattr(open_spaces, "LOOK_S", 0.0)
     start_reindex(str(other_model), Options(swap=False), engine=filled)
     ready = go_on(filled, ReindexState.READY)
     filled.catalog.reindexes.swap(ready.id)  # as another process does
