@@ -13,6 +13,7 @@ from phosphene.evaluation.recall import Probes, conditions_of, index_recall
 from phosphene.open_space import OpenSpace
 from phosphene.types import AssetId, Float32, Modality, TenantId
 from phosphene.vectors.base import VectorIndex
+from search_api.question import SearchQuery, normalised_text
 from search_api.schemas import (
     EvaluationOut,
     EvaluationRequest,
@@ -21,7 +22,7 @@ from search_api.schemas import (
     IndexRecallOut,
     NoMatchOut,
 )
-from search_api.search import SearchQuery, normalised_text, run_search
+from search_api.search import run_search
 
 
 def evaluate(asked: EvaluationRequest, *, engine: Engine, tenant: TenantId) -> EvaluationOut:

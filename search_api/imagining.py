@@ -13,7 +13,8 @@ from phosphene.generation.asked import AskedPart, GenerationRequest
 from phosphene.generation.request import request_generation
 from phosphene.jobs import Jobs
 from phosphene.types import GenerateMode, GenerationId, TenantId
-from search_api.search import SearchAnswer, SearchQuery, normalised_text
+from search_api.question import SearchQuery, normalised_text
+from search_api.search import SearchAnswer
 
 log = logging.getLogger(__name__)
 

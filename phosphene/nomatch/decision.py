@@ -58,7 +58,7 @@ class Question:
     modality: Modality | None  # None: a bare vector, which can be either
     points: Sequence[ScoredPoint]
     filter: Filter | None = None
-    itself: AssetId | None = None  # the asset that was asked with: no part of the background then
+    left_out: frozenset[AssetId] = frozenset()  # assets that were asked with: no part of the background then
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Judge:
         return gather(
             question.vector,
             question.points,
-            background=known.background.without(frozenset({question.itself} if question.itself else ())),
+            background=known.background.without(question.left_out),
             index=self._index,
             words=self.words if with_words else None,
             share=share,

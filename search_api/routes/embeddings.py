@@ -6,9 +6,10 @@ from fastapi import APIRouter
 
 from search_api import problems
 from search_api.auth import PrincipalDep
+from search_api.compose import embed_pictures
+from search_api.question import normalised_text
 from search_api.routes.dependencies import EngineDep
 from search_api.schemas import EmbeddingsRequest, EmbeddingsResponse
-from search_api.search import embed_pictures, normalised_text
 
 router = APIRouter(tags=["embeddings"])
 

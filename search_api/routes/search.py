@@ -15,9 +15,10 @@ from phosphene.types import AssetId, GenerateMode
 from search_api import problems
 from search_api.auth import PrincipalDep
 from search_api.imagining import offered
+from search_api.question import DEFAULT_LIMIT, MAX_LIMIT, SearchQuery
 from search_api.routes.dependencies import EngineDep, JobsDep, checked_filter
 from search_api.schemas import SearchRequest, SearchResponse
-from search_api.search import DEFAULT_LIMIT, MAX_LIMIT, SearchQuery, run_search
+from search_api.search import run_search
 
 router = APIRouter(tags=["search"])
 

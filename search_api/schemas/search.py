@@ -13,10 +13,11 @@ from phosphene.filters import Filter
 from phosphene.nomatch.decision import Match
 from phosphene.types import AssetId, GenerateMode
 from search_api.imagining import Offer
+from search_api.question import DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT, SearchQuery
 from search_api.schemas.assets import AssetOut, asset_fields
 from search_api.schemas.generations import OfferOut
 from search_api.schemas.values import Body, FilterIn, PictureBytes
-from search_api.search import DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT, SearchAnswer, SearchQuery
+from search_api.search import SearchAnswer
 
 MAX_DIMENSION = 8192
 MAX_EMBEDDED = 64  # texts, and pictures, in one request for embeddings

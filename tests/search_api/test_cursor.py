@@ -5,22 +5,19 @@ import json
 import random
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phosphene.errors import InvalidCursor
 from phosphene.types import PointId
-from phosphene.vectors.base import ScoredPoint, VectorIndex, VectorQuery
+from phosphene.vectors.base import ScoredPoint
 from search_api import cursor as cursors
 from search_api.cursor import MAX_NEAR, SAME_SCORE, Cursor
 from search_api.search import page_of
-
-QUERY = VectorQuery(np.ones(1, dtype=np.float32), 1)
 
 
 @dataclass
@@ -30,21 +27,19 @@ class ListedIndex:
     scores: dict[PointId, float]
     waver: random.Random = field(default_factory=lambda: random.Random(0))
 
-    def query(self, queries: list[VectorQuery]) -> list[list[ScoredPoint]]:
-        (query,) = queries
+    def nearest(self, limit: int) -> list[ScoredPoint]:
         now = [(id_, score + self.waver.uniform(-1e-6, 1e-6)) for id_, score in self.scores.items()]
         self.waver.shuffle(now)
-        best = sorted(now, key=lambda one: -one[1])[: query.limit]
+        best = sorted(now, key=lambda one: -one[1])[:limit]
         best.sort(key=lambda one: (-one[1], one[0]))
-        return [[ScoredPoint(id_, score, {}) for id_, score in best]]
+        return [ScoredPoint(id_, score, {}) for id_, score in best]
 
 
 def pages(index: ListedIndex, limit: int, additions: list[dict[PointId, float]]) -> list[list[PointId]]:
     found = []
     before: Cursor | None = None
     while True:
-        query = VectorQuery(QUERY.vector, limit)
-        points, more = page_of(query, before=before, itself=None, index=cast("VectorIndex", index))
+        points, more = page_of(index.nearest, limit, before=before)
         found.append([point.id for point in points])
         if not more:
             return found
@@ -86,8 +81,8 @@ def test_a_thousand_equal_scores_are_paged_through() -> None:
     same = {PointId(UUID(int=i)): 0.5 for i in range(1000)}
 
     class Steady(ListedIndex):
-        def query(self, queries: list[VectorQuery]) -> list[list[ScoredPoint]]:
-            return [[ScoredPoint(id_, 0.5, {}) for id_ in sorted(self.scores)[: queries[0].limit]]]
+        def nearest(self, limit: int) -> list[ScoredPoint]:
+            return [ScoredPoint(id_, 0.5, {}) for id_ in sorted(self.scores)[:limit]]
 
     seen = [id_ for page in pages(Steady(same), 100, []) for id_ in page]
     assert seen == sorted(same)
