@@ -7,8 +7,8 @@ intervals over captions:
 
 - AUROC and average precision of raw cosine, of the z-score rule, and of the decision without and with the pictures'
   words;
-- predicted against observed in 10 bins, the largest gap of the quantile bins, and how large that gap would be by chance
-  alone if every probability were exact;
+- predicted against observed in 10 bins, over five ways to deal the parts, the largest gap of the quantile bins, and how
+  large that gap would be by chance alone if every probability were exact;
 - the promised against the observed false-match rate;
 - the same on the golden queries, which people wrote and judged: nothing is fitted on them;
 - what the decision adds to a search in the same run: its share of the time of the rest.
@@ -58,6 +58,7 @@ from search_api.search import SearchQuery, run_search
 TOP = FEATURES.index("top")
 WORDLESS = tuple(name for name in FEATURES if name not in GROUPS["words"])
 PARTS = 5
+DEALINGS = 5
 DEEP = 256  # hits of a golden query among which its right ones are
 
 
@@ -71,12 +72,12 @@ class Judged:
     called: Bools  # a match, by the threshold of what it was fitted on
 
 
-def judge_unseen(trials: Trials, asked: Trials) -> Judged:
+def judge_unseen(trials: Trials, asked: Trials, *, dealing: int) -> Judged:
     """Fit on all parts but one of the captions of `trials`, judge what was `asked` about that one's; part by part."""
     wordless, decided = np.empty(len(asked)), np.empty(len(asked))
     called = np.empty(len(asked), dtype=np.bool_)
     for number in range(PARTS):
-        fitting, unseen = _part(trials.groups) != number, _part(asked.groups) == number
+        fitting, unseen = _part(trials.groups, dealing) != number, _part(asked.groups, dealing) == number
         rows, right, groups = trials.evidence[fitting], trials.right[fitting], trials.groups[fitting]
         plain = cross_validated(rows, right, groups, features=WORDLESS)
         wordless[unseen] = plain.model.probabilities(asked.evidence[unseen])
@@ -87,8 +88,8 @@ def judge_unseen(trials: Trials, asked: Trials) -> Judged:
     return Judged(asked, wordless, decided, called)
 
 
-def _part(groups: Integers) -> Integers:
-    return np.array([crc32(str(group).encode()) % PARTS for group in groups.tolist()])
+def _part(groups: Integers, dealing: int) -> Integers:
+    return np.array([crc32(f"{dealing} {group}".encode()) % PARTS for group in groups.tolist()])
 
 
 def print_discrimination(
@@ -105,26 +106,36 @@ def print_discrimination(
     print(f"  gain over raw cosine       AUROC {_told(gain)}")
 
 
-def print_holding(judged: Judged) -> None:
-    """Print reliability and the false-match rate."""
-    right, groups = judged.trials.right, judged.trials.groups
-    print("  predicted / observed, ten bins of as many questions:")
-    bins = reliability(judged.decided, right)
+def print_holding(dealt: Sequence[Judged]) -> None:
+    """Print reliability and the false-match rate, over several ways to deal the same questions."""
+    trials = dealt[0].trials
+    right, groups = np.tile(trials.right, len(dealt)), np.tile(trials.groups, len(dealt))
+    decided = np.concatenate([one.decided for one in dealt])
+    called = np.concatenate([one.called for one in dealt])
+    print(f"  predicted / observed, ten bins of as many questions, dealt {len(dealt)} times:")
+    bins = reliability(decided, right)
     print("   " + "  ".join(f"{100 * part.predicted:.1f}/{100 * part.observed:.1f}" for part in bins))
-    gap = 100 * max(abs(part.predicted - part.observed) for part in bins)
-    print(f"  largest gap {gap:.1f} points; by chance alone up to {100 * _gap_by_chance(judged.decided):.1f} (95 %)")
+    print(f"  largest gap {_gap(decided, right):.1f} points; by chance alone up to {_gap_by_chance(dealt):.1f} (95 %)")
+    each = ", ".join(f"{_gap(one.decided, one.trials.right):.1f}" for one in dealt)
+    print(f"  of each dealing by itself: {each}")
     wrong = np.flatnonzero(~right)
-    observed = bootstrap(lambda rows: float(judged.called[wrong[rows]].mean()), groups[wrong])
+    observed = bootstrap(lambda rows: float(called[wrong[rows]].mean()), groups[wrong])
     hits = np.flatnonzero(right)
-    missed = bootstrap(lambda rows: float((~judged.called[hits[rows]]).mean()), groups[hits])
+    missed = bootstrap(lambda rows: float((~called[hits[rows]]).mean()), groups[hits])
     print(f"  false-match rate promised {FALSE_MATCH_RATE:.3f}, observed {_told(observed)}; missed {_told(missed)}")
 
 
-def _gap_by_chance(probabilities: Float64, *, draws: int = 400) -> float:
+def _gap(probabilities: Float64, right: Bools) -> float:
+    return 100 * max(abs(part.predicted - part.observed) for part in reliability(probabilities, right))
+
+
+def _gap_by_chance(dealt: Sequence[Judged], *, draws: int = 400) -> float:
     chance = np.random.default_rng(0)
+    decided = [one.decided for one in dealt]
+    true = np.mean(decided, axis=0)
     gaps = [
-        max(abs(part.predicted - part.observed) for part in reliability(probabilities, drawn))
-        for drawn in (chance.random(len(probabilities)) < probabilities for _ in range(draws))
+        _gap(np.concatenate(decided), np.tile(drawn, len(dealt)))
+        for drawn in (chance.random(len(true)) < true for _ in range(draws))
     ]
     return float(np.quantile(gaps, 0.95))
 
@@ -216,12 +227,12 @@ def report(engine: Engine, golden: Sequence[tuple[str, frozenset[str]]], *, roun
         ("pictures as pictures", pictures, pictures),
     )
     for name, fitted_on, trials in asked:
-        judged = judge_unseen(fitted_on, trials)
+        dealt = [judge_unseen(fitted_on, trials, dealing=dealing) for dealing in range(DEALINGS)]
         captions = len(np.unique(trials.groups))
         print(f"{name}: {len(trials):,} questions on {captions:,} captions, {trials.right.mean():.0%} right")
-        scores = (("decision without words", judged.wordless), ("decision", judged.decided))
+        scores = (("decision without words", dealt[0].wordless), ("decision", dealt[0].decided))
         print_discrimination(trials.evidence, trials.right, trials.groups, scores)
-        print_holding(judged)
+        print_holding(dealt)
 
     for outcome in engine.calibrate(TENANT):
         if outcome.calibration is None:

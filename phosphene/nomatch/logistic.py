@@ -20,6 +20,8 @@ Integers = NDArray[np.int64]
 FOLDS = 5
 RIDGES = (0.1, 1.0, 10.0, 100.0)  # penalties on squared weights that are tried
 _KNOTS = (1 / 3, 2 / 3)  # quantiles at which a line may bend
+_HOLDING_KNOTS = (0.5, 0.75, 0.9)  # the same of log odds: most questions are far from being answered
+_HOLDING_RIDGE = 1.0
 _ENDS = (0.005, 0.995)  # quantiles beyond which nothing was seen: values are held there
 _MOST_STEPS = 50
 _MOST_LOGIT = 30.0
@@ -39,12 +41,33 @@ class Bent:
     weights: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What log odds become so that they hold: a line that rises, steeper or less so behind each knot."""
+
+    intercept: float = 0.0
+    slope: float = 1.0
+    knots: tuple[float, ...] = ()
+    turns: tuple[float, ...] = ()  # by how much the slope changes at each knot
+
+    def of(self, logits: Float64) -> Float64:
+        """Log odds that hold, (n,), of log odds (n,)."""
+        held = self.intercept + self.slope * logits
+        for knot, turn in zip(self.knots, self.turns, strict=True):
+            held = held + turn * np.maximum(logits - knot, 0)
+        return np.asarray(np.clip(held, -_MOST_LOGIT, _MOST_LOGIT), dtype=np.float64)
+
+
+AS_THEY_ARE = Holding()
+
+
 @dataclass(frozen=True)
 class LogisticModel:
     """Gives probabilities from evidence."""
 
     parts: tuple[Bent, ...]
     intercept: float
+    holding: Holding = AS_THEY_ARE
 
     @property
     def known(self) -> bool:
@@ -57,7 +80,7 @@ class LogisticModel:
         values = rows[:, ready.features]
         values = np.minimum(np.maximum(np.where(np.isfinite(values), values, ready.neutral), ready.low), ready.high)
         total = np.maximum(values - ready.knots, 0) @ ready.slopes + ready.constant
-        return np.asarray(np.clip(total, -_MOST_LOGIT, _MOST_LOGIT), dtype=np.float64)
+        return self.holding.of(np.clip(total, -_MOST_LOGIT, _MOST_LOGIT))
 
     @cached_property
     def _ready(self) -> _Ready:
@@ -74,11 +97,6 @@ class LogisticModel:
     def probabilities(self, rows: Float64) -> Float64:
         """Probabilities, (n,), 0..1."""
         return sigmoid(self.logits(rows))
-
-    def stretched(self, slope: float, shift: float) -> LogisticModel:
-        """Make every log odds `slope * it + shift`."""
-        parts = tuple(replace(part, weights=tuple(slope * weight for weight in part.weights)) for part in self.parts)
-        return LogisticModel(parts, slope * self.intercept + shift)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,17 +137,39 @@ def fit(rows: Float64, right: Bools, *, features: Sequence[str], ridge: float) -
 def cross_validated(
     rows: Float64, right: Bools, groups: Integers, *, features: Sequence[str], seed: int = 0
 ) -> CrossValidated:
-    """Fit with the penalty that predicts unseen groups best, then stretch log odds so that they hold (Platt 1999).
+    """Fit with the penalty that predicts unseen groups best, then bend log odds so that they hold for these.
 
     Rows of one group (all that was asked about one caption) are never on both sides.
     """
     fold = folds(groups, seed=seed)
     outcomes = [(ridge, _held_out(rows, right, fold, features, ridge)) for ridge in RIDGES]
     ridge, logits = min(outcomes, key=lambda outcome: log_loss(outcome[1], right))
-    stretch, shift = weigh(logits[:, None], right, 1e-3)
-    slope = max(float(stretch[0]), 0.0)  # evidence that misleads unseen captions counts for nothing
-    model = fit(rows, right, features=features, ridge=ridge).stretched(slope, shift)
-    return CrossValidated(model, np.clip(slope * logits + shift, -_MOST_LOGIT, _MOST_LOGIT))
+    holding = hold(logits, right)
+    model = replace(fit(rows, right, features=features, ridge=ridge), holding=holding)
+    return CrossValidated(model, holding.of(logits))
+
+
+def hold(logits: Float64, right: Bools) -> Holding:
+    """Learn what log odds (n,) become so that they hold: Platt scaling (1999), but bent at three quantiles.
+
+    Never falls, since more evidence is not less: where bends would make it fall it is Platt's line, and where that
+    falls it is flat, as evidence that misleads counts for nothing.
+    """
+    quantiles = {float(knot) for knot in np.quantile(logits, _HOLDING_KNOTS)}
+    bent = _rising(logits, right, tuple(sorted(quantiles - {float(logits.min()), float(logits.max())})))
+    line = bent or _rising(logits, right, ())
+    return line or Holding(weigh(np.zeros((len(right), 1)), right, _HOLDING_RIDGE)[1], 0.0)
+
+
+def _rising(logits: Float64, right: Bools, knots: tuple[float, ...]) -> Holding | None:
+    """Fit a line that bends at these knots; None where it falls somewhere."""
+    columns = np.stack([logits, *(np.maximum(logits - knot, 0) for knot in knots)], axis=1)
+    means, scales = columns.mean(axis=0), np.maximum(columns.std(axis=0), 1e-9)
+    weights, intercept = weigh((columns - means) / scales, right, _HOLDING_RIDGE)
+    slopes = weights / scales
+    if (np.cumsum(slopes) < 0).any():
+        return None
+    return Holding(intercept - float(slopes @ means), float(slopes[0]), knots, tuple(slopes[1:].tolist()))
 
 
 def folds(groups: Integers, *, seed: int) -> Integers:

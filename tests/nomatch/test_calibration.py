@@ -17,12 +17,14 @@ from phosphene.nomatch.calibration import LEAST, Calibration, Trials, ablation, 
 from phosphene.nomatch.curves import auroc
 from phosphene.nomatch.evidence import FEATURES, Float64
 from phosphene.nomatch.logistic import (
+    AS_THEY_ARE,
     FOLDS,
     Bent,
     LogisticModel,
     cross_validated,
     fit,
     folds,
+    hold,
     log_loss,
     sigmoid,
     weigh,
@@ -154,13 +156,35 @@ def test_a_fit_is_the_best_there_is(seed: int, ridge: float) -> None:
 
 
 @settings(deadline=None)
-@given(st.floats(0.1, 3), st.floats(-3, 3))
-def test_stretching_changes_log_odds_as_said(slope: float, shift: float) -> None:
-    trials, _ = made_trials(200)
-    model = fit(trials.evidence, trials.right, features=FEATURES, ridge=10.0)
-    stretched = model.stretched(slope, shift)
-    expected = np.clip(slope * model.logits(trials.evidence) + shift, -30, 30)
-    assert stretched.logits(trials.evidence) == pytest.approx(expected, abs=1e-9)
+@given(st.integers(0, 2**32 - 1), st.floats(0.2, 3), st.floats(-2, 2), st.floats(0.3, 3))
+def test_log_odds_that_are_off_hold_afterwards(seed: int, slope: float, shift: float, upper: float) -> None:
+    """True ones are a line that bends once; told are the places on that line. Ranks stay as they were."""
+    chance = np.random.default_rng(seed)
+    told = chance.normal(size=4000) * 2
+    true = slope * told + shift + (upper - 1) * slope * np.maximum(told, 0)
+    held = hold(told, chance.random(4000) < sigmoid(true)).of(told)
+    assert (np.diff(held[np.argsort(told)]) >= 0).all()
+    assert np.abs(sigmoid(held) - sigmoid(true)).mean() < 0.03
+
+
+def test_what_misleads_counts_for_nothing() -> None:
+    told = np.linspace(-3, 3, 400)
+    held = hold(told, told < -1)
+    assert held.slope == 0
+    assert sigmoid(held.of(told)) == pytest.approx((told < -1).mean(), abs=0.01)
+
+
+@pytest.mark.parametrize("told", [np.zeros(50), np.array([0.0] * 49 + [1.0])])
+def test_log_odds_that_hardly_differ_hold_too(told: Float64) -> None:
+    right = np.arange(50) % 2 == 0
+    assert sigmoid(hold(told, right).of(told))[:49] == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_calibration_of_before_is_read(calibration: Calibration) -> None:
+    """Log odds were not bent then."""
+    content = calibration.to_json()
+    del content["model"]["holding"]
+    assert Calibration.from_json(content).model.holding == AS_THEY_ARE
 
 
 def test_a_calibration_comes_back_from_json_the_same(calibration: Calibration) -> None:
