@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from phosphene.types import FIELD_NAME, RESERVED_NAMES, Field, FieldKind, FieldValue, Metadata
+from phosphene.places import LATITUDE_NAMES, LONGITUDE_NAMES, place_at, place_of, place_text
+from phosphene.types import FIELD_NAME, RESERVED_NAMES, Field, FieldKind, FieldValue, Metadata, Place
 from phosphene.vectors.conditions import utc_text
 
 MAX_FIELDS = 256  # a tenant; each is an index in the vector engine
@@ -47,11 +48,14 @@ def field_name(name: str) -> str:
 
 
 def flatten(source: Mapping[str, object], prefix: str = "", depth: int = 0) -> dict[str, object]:
-    """Spread nested objects: {"camera": {"make": "X"}} -> {"camera make": "X"}, three levels deep at most."""
+    """Spread nested objects: {"camera": {"make": "X"}} -> {"camera make": "X"}, three levels deep at most.
+
+    An object of `lat` and `lon` is a place and stays one. Raises ValueError where there is no such place.
+    """
     flat: dict[str, object] = {}
     for key, value in source.items():
         name = f"{prefix} {key}".strip()
-        if isinstance(value, Mapping) and depth < 2:
+        if isinstance(value, Mapping) and depth < 2 and place_of(value) is None:
             flat.update(flatten(value, name, depth + 1))
         else:
             flat[name] = value
@@ -70,7 +74,7 @@ def plain_value(value: object, *, split: bool = False) -> FieldValue:
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return json.dumps(value, ensure_ascii=False, default=str) if value else None
+        return place_of(value) or (json.dumps(value, ensure_ascii=False, default=str) if value else None)
     if isinstance(value, Iterable) and not isinstance(value, bytes):
         return _strings(value)
     return None if isinstance(value, bytes) else str(value)
@@ -106,6 +110,7 @@ _NATIVE = (
     (FieldKind.INTEGER, int),
     (FieldKind.FLOAT, float),
     (FieldKind.KEYWORD, list),
+    (FieldKind.GEO, dict),
 )
 
 
@@ -176,6 +181,8 @@ def brought_to(value: FieldValue, field: Field) -> FieldValue:
         return value if isinstance(value, list) else _text(value)
     if field.kind is FieldKind.TEXT:
         return ", ".join(value) if isinstance(value, list) else _text(value)
+    if field.kind is FieldKind.GEO:
+        return _to_place(value, field)
     converted = _CONVERTERS[field.kind](value)
     if converted is None:
         shown = json.dumps(value, ensure_ascii=False)
@@ -183,7 +190,20 @@ def brought_to(value: FieldValue, field: Field) -> FieldValue:
     return converted
 
 
+def _to_place(value: FieldValue, field: Field) -> Place:
+    try:
+        place = place_of(value)
+    except ValueError as error:
+        raise ValueError(f"field {field.name!r}: {error}") from error
+    if place is None:
+        shown = json.dumps(value, ensure_ascii=False)
+        raise ValueError(f"field {field.name!r} holds places like 52.52,13.405 (latitude, longitude), not {shown[:80]}")
+    return place
+
+
 def _text(value: FieldValue) -> str:
+    if isinstance(value, dict):
+        return place_text(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -250,7 +270,8 @@ def describe(source: Mapping[str, object], column_map: Mapping[str, str] | None 
 def described_fields(source: Mapping[str, object], named: Mapping[str, str] | None = None) -> Metadata:
     """Bring names and values to those of fields; `named` gives the field for some names.
 
-    Raises ValueError where a name makes no field, or two make the same.
+    Columns of latitude and longitude (`lat` and `lon`, `latitude` and `longitude` …) together make the field `place`,
+    unless there is one. Raises ValueError where a name makes no field, two make the same, or a place is none.
     """
     metadata: Metadata = {}
     for column, raw in source.items():
@@ -261,11 +282,23 @@ def described_fields(source: Mapping[str, object], named: Mapping[str, str] | No
         if name in metadata:
             raise ValueError(f"{column!r} and another name both make the field {name!r}")
         metadata[name] = value
-    return metadata
+    return _with_place(metadata)
+
+
+PLACE = "place"  # what latitude and longitude make
+
+
+def _with_place(metadata: Metadata) -> Metadata:
+    latitude = next((name for name in LATITUDE_NAMES if name in metadata), None)
+    longitude = next((name for name in LONGITUDE_NAMES if name in metadata), None)
+    if latitude is None or longitude is None or PLACE in metadata:
+        return metadata
+    rest = {name: value for name, value in metadata.items() if name not in (latitude, longitude)}
+    return {**rest, PLACE: place_at(metadata[latitude], metadata[longitude])}
 
 
 def _text_of(value: FieldValue) -> str:
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    return ", ".join(value) if isinstance(value, list) else _text(value) if isinstance(value, dict) else str(value)
 
 
 def describe_caption(text: str) -> Described:

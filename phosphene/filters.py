@@ -1,8 +1,12 @@
 """Filters on metadata: one small language for HTTP, the command line and both vector engines.
 
 As JSON: {"field": "year", "gte": 1990}, {"field": "category", "equals": "animals"}, {"field": "keywords", "any_of":
-["cat", "dog"]}, {"field": "creator", "exists": true}, and {"and": [...]}, {"or": [...]}, {"not": {...}} around them.
-On the command line also: category=animals, year>=1990, keywords=cat|dog, creator=*.
+["cat", "dog"]}, {"field": "creator", "exists": true}, and {"and": [...]}, {"or": [...]}, {"not": {...}} around them; of
+places
+{"field": "place", "within": {"lat": 52.52, "lon": 13.4, "radius_m": 5000}},
+{"field": "place", "box": {"south": 47.2, "west": 5.8, "north": 55.1, "east": 15.1}}.
+On the command line also: category=animals, year>=1990, keywords=cat|dog, creator=*, place=52.52,13.4,5km (around a
+place), place=47.2,5.8..55.1,15.1 (from the south-western corner of a box to the north-eastern).
 
 A field that is a list (keywords) matches when one of its values does.
 """
@@ -17,7 +21,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from phosphene.errors import InvalidFilter
-from phosphene.types import Field, FieldKind, TenantId
+from phosphene.places import HALF_ROUND_M, place_at
+from phosphene.types import Field, FieldKind, Place, TenantId
 
 Scalar = str | int | float | bool
 
@@ -61,6 +66,27 @@ class Exists:
 
 
 @dataclass(frozen=True, slots=True)
+class Within:
+    """The place is at most so many metres away, over the ground (phosphene.places.great_circle_m)."""
+
+    field: str
+    lat: float  # degrees
+    lon: float
+    radius_m: float  # > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """The place is in a box of degrees, its edges included; one with west > east goes over the 180th meridian."""
+
+    field: str
+    south: float
+    west: float
+    north: float
+    east: float
+
+
+@dataclass(frozen=True, slots=True)
 class And:
     """All of them."""
 
@@ -81,11 +107,13 @@ class Not:
     part: Filter
 
 
-Filter = Equals | AnyOf | Range | Exists | And | Or | Not
+Filter = Equals | AnyOf | Range | Exists | Within | Inside | And | Or | Not
 
 _BOUNDS = ("gte", "gt", "lte", "lt")
+_SIDES = ("south", "west", "north", "east")
+_CIRCLE = ("lat", "lon", "radius_m")
 _GRAMMAR = (
-    'write {"field": NAME, "equals" | "any_of" | "gte" | "gt" | "lte" | "lt" | "exists": …} '
+    'write {"field": NAME, "equals" | "any_of" | "gte" | "gt" | "lte" | "lt" | "exists" | "within" | "box": …} '
     'or {"and" | "or" | "not": …}'
 )
 
@@ -94,6 +122,27 @@ def tenant_filter(tenant: TenantId, asked: Filter | None) -> Filter:
     """Restrict a filter to a tenant's pictures. Every query of the index gets its filter here."""
     own = Equals("tenant", tenant)
     return own if asked is None else And((own, asked))
+
+
+def fields_of(parsed: Filter) -> frozenset[str]:
+    """Name the fields that a filter asks about."""
+    match parsed:
+        case And(parts) | Or(parts):
+            return frozenset().union(*map(fields_of, parts))
+        case Not(part):
+            return fields_of(part)
+        case _:
+            return frozenset((parsed.field,))
+
+
+def without_field(parsed: Filter | None, name: str) -> Filter | None:
+    """Leave out those conditions, of all that must hold, that ask about this field alone."""
+    if parsed is None or fields_of(parsed) == {name}:
+        return None
+    if not isinstance(parsed, And):
+        return parsed
+    kept = [part for part in (without_field(one, name) for one in parsed.parts) if part is not None]
+    return And(tuple(kept)) if kept else None
 
 
 def parse_filter(source: object, fields: Sequence[Field]) -> Filter:
@@ -148,10 +197,47 @@ def _parse_condition(source: Mapping[str, object], fields: Mapping[str, Field]) 
         return AnyOf(name, tuple(_scalar(value, field) for value in values))
     if names == {"exists"} and isinstance(operators["exists"], bool):
         return Exists(name) if operators["exists"] else Not(Exists(name))
+    if names in ({"within"}, {"box"}):
+        return _area(field, operators)
     if names and names <= set(_BOUNDS):
         return Range(name, **{key: _bound(value, field) for key, value in operators.items()})
     msg = f"the condition on {name!r} has {sorted(names) or 'no operator'}: {_GRAMMAR}"
     raise InvalidFilter(msg)
+
+
+def _area(field: Field, operators: Mapping[str, object]) -> Filter:
+    """Read a circle or a box. Raises InvalidFilter."""
+    ((operator, source),) = operators.items()
+    if field.kind is not FieldKind.GEO:
+        msg = f"{field.name!r} holds {field.kind} values, not places: {operator!r} asks for places"
+        raise InvalidFilter(msg)
+    wanted = _CIRCLE if operator == "within" else _SIDES
+    if not isinstance(source, Mapping) or set(source) != set(wanted):
+        msg = f'"{operator}" takes an object of {", ".join(wanted)}, not {_show(source)}'
+        raise InvalidFilter(msg)
+    if operator == "within":
+        radius = source["radius_m"]
+        if isinstance(radius, bool) or not isinstance(radius, int | float) or not 0 < radius <= HALF_ROUND_M:
+            msg = f"radius_m is a number of metres above 0 and up to {HALF_ROUND_M:,}, not {_show(radius)}"
+            raise InvalidFilter(msg)
+        place = _corner(source["lat"], source["lon"], field)
+        return Within(field.name, place["lat"], place["lon"], float(radius))
+    lower, upper = (_corner(source[one], source[two], field) for one, two in (("south", "west"), ("north", "east")))
+    if lower["lat"] > upper["lat"]:
+        msg = f"the box of {field.name!r} has its south ({lower['lat']}) north of its north ({upper['lat']})"
+        raise InvalidFilter(msg)
+    return Inside(field.name, lower["lat"], lower["lon"], upper["lat"], upper["lon"])
+
+
+def _corner(latitude: object, longitude: object, field: Field) -> Place:
+    if isinstance(latitude, str) or isinstance(longitude, str):
+        msg = f"{field.name!r}: degrees are numbers, not {_show([latitude, longitude])}"
+        raise InvalidFilter(msg)
+    try:
+        return place_at(latitude, longitude)
+    except ValueError as error:
+        msg = f"{field.name!r}: {error}"
+        raise InvalidFilter(msg) from error
 
 
 def _declared(name: str, fields: Mapping[str, Field]) -> Field:
@@ -167,6 +253,9 @@ def _scalar(value: object, field: Field) -> Scalar:
     kind = field.kind
     if kind is FieldKind.TEXT:
         msg = f'{field.name!r} is free text: it can be filtered by "exists" only; search for its words instead'
+        raise InvalidFilter(msg)
+    if kind is FieldKind.GEO:
+        msg = f'{field.name!r} holds places: ask for "within" or "box" instead of {_show(value)}'
         raise InvalidFilter(msg)
     if kind is FieldKind.BOOL and isinstance(value, bool):
         return value
@@ -238,11 +327,32 @@ def _term_source(term: str, fields: Sequence[Field]) -> object:
         return {"field": name, _OPERATOR_OF[operator]: _typed(value, field)}
     if value == "*":
         source: object = {"field": name, "exists": True}
+    elif field.kind is FieldKind.GEO:
+        source = _area_source(value, field)
     elif "|" in value:
         source = {"field": name, "any_of": [_typed(part.strip(), field) for part in value.split("|")]}
     else:
         source = {"field": name, "equals": _typed(value, field)}
     return {"not": source} if operator == "!=" else source
+
+
+_DEGREES = r"\s*([+-]?[0-9]{1,3}(?:\.[0-9]+)?)\s*"
+_AROUND = re.compile(rf"{_DEGREES},{_DEGREES},\s*([0-9]+(?:\.[0-9]+)?)\s*(m|km)?\s*")
+_BETWEEN = re.compile(rf"{_DEGREES},{_DEGREES}\.\.{_DEGREES},{_DEGREES}")
+
+
+def _area_source(value: str, field: Field) -> object:
+    if (around := _AROUND.fullmatch(value)) is not None:
+        lat, lon, radius = map(float, around.groups()[:3])
+        metres = radius * 1000 if around[4] == "km" else radius
+        return {"field": field.name, "within": {"lat": lat, "lon": lon, "radius_m": metres}}
+    if (between := _BETWEEN.fullmatch(value)) is not None:
+        return {"field": field.name, "box": dict(zip(_SIDES, map(float, between.groups()), strict=True))}
+    msg = (
+        f"{field.name!r} holds places: write {field.name}=52.52,13.4,5km or, from corner to corner, "
+        f"{field.name}=47.2,5.8..55.1,15.1, not {value!r}"
+    )
+    raise InvalidFilter(msg)
 
 
 def _typed(text: str, field: Field) -> object:
@@ -259,7 +369,7 @@ def _typed(text: str, field: Field) -> object:
     return text
 
 
-def source_of(parsed: Filter) -> dict[str, object]:
+def source_of(parsed: Filter) -> dict[str, object]:  # noqa: PLR0911  one for each kind
     """Write a filter in its JSON form; the inverse of `parse_filter`."""
     match parsed:
         case Equals(field, value):
@@ -271,6 +381,10 @@ def source_of(parsed: Filter) -> dict[str, object]:
             return {"field": field, **{name: bound for name, bound in bounds.items() if bound is not None}}
         case Exists(field):
             return {"field": field, "exists": True}
+        case Within(field, lat, lon, radius_m):
+            return {"field": field, "within": {"lat": lat, "lon": lon, "radius_m": radius_m}}
+        case Inside(field):
+            return {"field": field, "box": {side: getattr(parsed, side) for side in _SIDES}}
         case And(parts):
             return {"and": [source_of(part) for part in parts]}
         case Or(parts):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Literal, NewType
+from typing import Literal, NewType, TypedDict
 from uuid import UUID, uuid5
 
 import numpy as np
@@ -174,9 +174,17 @@ class FieldKind(StrEnum):
     BOOL = "bool"
     DATETIME = "datetime"
     TEXT = "text"  # stored and shown, not filterable but by `exists`
+    GEO = "geo"  # a place on earth
 
 
-FieldValue = str | int | float | bool | list[str] | None
+class Place(TypedDict):
+    """A point on earth in degrees (WGS 84): lat -90..90, lon -180..180."""
+
+    lat: float
+    lon: float
+
+
+FieldValue = str | int | float | bool | list[str] | Place | None
 Metadata = dict[str, FieldValue]
 
 FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -188,7 +196,16 @@ class Field:
 
     name: str
     kind: FieldKind
+    description: str | None = field(default=None, compare=False)
+    facet: bool | None = field(default=None, compare=False)  # whether it is offered for counting; None: as its kind is
 
+    @property
+    def is_facet(self) -> bool:
+        """Whether its values are counted where that is asked for."""
+        return self.kind not in _UNCOUNTED and self.facet is not False
+
+
+_UNCOUNTED = (FieldKind.TEXT, FieldKind.GEO)
 
 # Known of the picture itself; a manifest can't set them.
 SYSTEM_FIELDS = (

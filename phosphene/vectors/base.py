@@ -8,9 +8,9 @@ from typing import Protocol
 from uuid import UUID
 
 from phosphene.filters import Filter
-from phosphene.types import AssetId, Field, Float32, PointId, Space, UnitEmbeddings
+from phosphene.types import AssetId, Field, Float32, Place, PointId, Space, UnitEmbeddings
 
-PayloadValue = str | int | float | list[str] | None  # bools are stored as 0 and 1
+PayloadValue = str | int | float | list[str] | Place | None  # bools are stored as 0 and 1
 Payload = Mapping[str, PayloadValue]
 
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from phosphene.errors import InvalidInput, InvalidQuery, SpaceMismatch
-from phosphene.types import Field, FieldKind, Float32, PointId, Space, UnitEmbeddings
+from phosphene.places import place_of
+from phosphene.types import Field, FieldKind, Float32, Place, PointId, Space, UnitEmbeddings
 from phosphene.vectors.base import Payload, PayloadValue, VectorQuery
-from phosphene.vectors.conditions import INT64
+from phosphene.vectors.conditions import INT64, stored_place
 
 TENANT = "tenant"
 # Reserved keys that code filters on; they are indexed in every collection, the tenant as such.
@@ -19,6 +20,17 @@ RESERVED_FIELDS = (Field("asset_id", FieldKind.KEYWORD), Field("generated", Fiel
 _UNIT_TOLERANCE = 1e-3
 
 CheckedPoint = tuple[PointId, Float32, dict[str, PayloadValue]]
+
+
+def indexed_fields(fields: Sequence[Field]) -> list[Field]:
+    """List the payload indexes that filters on fields need: a place has two more, of its degrees, for boxes."""
+    degrees = [
+        Field(f"{field.name}.{side}", FieldKind.FLOAT)
+        for field in fields
+        if field.kind is FieldKind.GEO
+        for side in ("lat", "lon")
+    ]
+    return [*fields, *degrees]
 
 
 def checked_points(
@@ -46,6 +58,8 @@ def checked_payload(payload: Payload) -> dict[str, PayloadValue]:
 
 
 def _checked_value(key: str, value: PayloadValue) -> PayloadValue:
+    if isinstance(value, dict):
+        return _checked_place(key, value)
     if isinstance(value, list):
         for element in value:
             if not isinstance(element, str):
@@ -61,6 +75,16 @@ def _checked_value(key: str, value: PayloadValue) -> PayloadValue:
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidInput(f"payload key {key!r} has {value}, which is not a finite number")
     return value
+
+
+def _checked_place(key: str, value: object) -> Place:
+    try:
+        place = place_of(value)
+    except ValueError as error:
+        raise InvalidInput(f"payload key {key!r}: {error}") from error
+    if place is None:
+        raise InvalidInput(f"payload key {key!r} has {value!r}: the only objects are places with lat and lon")
+    return stored_place(place)
 
 
 def _check_text(key: str, value: str) -> str:

@@ -1,4 +1,4 @@
-"""Filters in the normal form that both engines take: an allow-list of six conditions, each mapped one to one.
+"""Filters in the normal form that both engines take: an allow-list of seven conditions, each mapped one to one.
 
 Whatever is not in this list can't reach an engine. Values are checked here, so that both refuse the same ones:
 bools are asked as the 0 and 1 they are stored as, dates as UTC, and keys are plain names, never JSON paths.
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from phosphene.errors import InvalidFilter
-from phosphene.filters import And, AnyOf, Equals, Exists, Filter, Not, Or, Range, Scalar
-from phosphene.types import FIELD_NAME
+from phosphene.filters import And, AnyOf, Equals, Exists, Filter, Inside, Not, Or, Range, Scalar, Within
+from phosphene.types import FIELD_NAME, Place
 
 _GENERATED = "generated"
 INT64 = range(-(2**63), 2**63)
+_POLE = 89.9999999  # 1 cm from it: the geo index of the engines loses the poles themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,16 @@ class During:
 
 
 @dataclass(frozen=True, slots=True)
+class Around:
+    """The field is a place at most so many metres away."""
+
+    key: str
+    lat: float
+    lon: float
+    radius_m: float
+
+
+@dataclass(frozen=True, slots=True)
 class Empty:
     """The field is missing, null or an empty list."""
 
@@ -70,7 +81,7 @@ class Group:
     must_not: tuple[Condition, ...] = ()
 
 
-Condition = Match | Between | During | Empty | Nowhere | Group
+Condition = Match | Between | During | Around | Empty | Nowhere | Group
 
 _ALL = Group(must_not=(Nowhere(),))
 
@@ -91,7 +102,12 @@ def utc_text(value: str) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _condition(source: Filter) -> Condition:
+def stored_place(place: Place) -> Place:
+    """Give a place as engines keep it: never on a pole, which is moved by 1 cm."""
+    return Place(lat=max(-_POLE, min(_POLE, place["lat"])), lon=place["lon"])
+
+
+def _condition(source: Filter) -> Condition:  # noqa: PLR0911  one for each kind
     match source:
         case Equals():
             return _any_of(_key(source.field), (source.value,))
@@ -101,6 +117,10 @@ def _condition(source: Filter) -> Condition:
             return _range(source)
         case Exists():
             return _ALL if source.field == _GENERATED else Group(must_not=(Empty(_key(source.field)),))
+        case Within():
+            return _around(source)
+        case Inside():
+            return _inside(source)
         case And():
             return Group(must=tuple(map(_condition, source.parts))) if source.parts else _ALL
         case Or():
@@ -156,6 +176,22 @@ def _range(source: Range) -> Condition:
         return During(key, **{name: utc_text(bound) for name, bound in dates.items()})
     except (ValueError, OverflowError) as error:
         raise InvalidFilter(f"the range on {key!r} has a bound that is no date: {dates}") from error
+
+
+def _around(source: Within) -> Condition:
+    centre = stored_place(Place(lat=_finite(source.lat), lon=_finite(source.lon)))
+    return Around(_key(source.field), centre["lat"], centre["lon"], _finite(source.radius_m))
+
+
+def _inside(source: Inside) -> Condition:
+    """Bound latitude and longitude each: boxes of engines leave out their edges, and the index all of the 180th."""
+    key = _key(source.field)
+    south, north = (stored_place(Place(lat=_finite(side), lon=0.0))["lat"] for side in (source.south, source.north))
+    west, east = _finite(source.west), _finite(source.east)
+    across = Between(f"{key}.lat", gte=south, lte=north)
+    if west <= east:
+        return Group(must=(across, Between(f"{key}.lon", gte=west, lte=east)))
+    return Group(must=(across, Group(should=(Between(f"{key}.lon", gte=west), Between(f"{key}.lon", lte=east)))))
 
 
 def _finite(value: float) -> float:

@@ -28,7 +28,7 @@ from phosphene.errors import SpaceMismatch, Unavailable
 from phosphene.filters import Filter
 from phosphene.types import Field, Float32, PointId, Space, UnitEmbeddings
 from phosphene.vectors.base import Payload, ScoredPoint, StoredPoint, VectorQuery
-from phosphene.vectors.checks import RESERVED_FIELDS, check_query, checked_payload, checked_points
+from phosphene.vectors.checks import RESERVED_FIELDS, check_query, checked_payload, checked_points, indexed_fields
 from phosphene.vectors.edge_shard import EdgeShard, ShardShape, Translated
 from phosphene.vectors.folder import IndexFolder, Pointer, copy_sparse, seals
 from phosphene.vectors.pointers import sync
@@ -101,7 +101,7 @@ class EdgeIndex:
     def declare(self, fields: Sequence[Field]) -> None:
         """Make the payload indexes that filters on these fields need."""
         with self._writing([]):
-            for field in fields:
+            for field in indexed_fields(fields):
                 with self._calling() as shard:
                     shard.declare(field.name, field.kind)
 

@@ -37,6 +37,7 @@ _SCHEMAS = {
     FieldKind.FLOAT: engine.PayloadSchemaType.Float,
     FieldKind.BOOL: engine.PayloadSchemaType.Integer,  # stored as 0 and 1
     FieldKind.DATETIME: engine.PayloadSchemaType.Datetime,
+    FieldKind.GEO: engine.PayloadSchemaType.Geo,
 }
 
 
@@ -263,6 +264,9 @@ def _condition(source: normal.Condition) -> engine.ConditionType:
         case normal.During():
             dates = engine.RangeDateTime(gte=source.gte, gt=source.gt, lte=source.lte, lt=source.lt)
             made = engine.FieldCondition(source.key, range=dates)
+        case normal.Around():
+            circle = engine.GeoRadius(engine.GeoPoint(source.lon, source.lat), source.radius_m)
+            made = engine.FieldCondition(source.key, geo_radius=circle)
         case normal.Empty():
             made = engine.IsEmptyCondition(source.key)
         case normal.Nowhere():

@@ -41,6 +41,7 @@ from phosphene.vectors.checks import (
     check_query,
     checked_payload,
     checked_points,
+    indexed_fields,
 )
 from phosphene.vectors.profiles import PROFILES, Profile
 from phosphene.vectors.server_collection import (
@@ -104,7 +105,7 @@ class ServerIndex:
         """Make the payload indexes that filters on these fields need."""
         with _Translated(self._url):
             known = self._client.get_collection(self._name).payload_schema
-            for field in fields:
+            for field in indexed_fields(fields):
                 wanted = field_schema(field.kind, self._profile, self._version)
                 if wanted is None or (field.name in known and known[field.name].data_type == wanted[0]):
                     continue
@@ -384,6 +385,11 @@ def _condition(source: normal.Condition) -> models.Condition:
         case normal.During():
             named: dict[str, Any] = {"gte": source.gte, "gt": source.gt, "lte": source.lte, "lt": source.lt}
             made = models.FieldCondition(key=source.key, range=models.DatetimeRange(**named))
+        case normal.Around():
+            centre = models.GeoPoint(lon=source.lon, lat=source.lat)
+            made = models.FieldCondition(
+                key=source.key, geo_radius=models.GeoRadius(center=centre, radius=source.radius_m)
+            )
         case normal.Empty():
             made = models.IsEmptyCondition(is_empty=models.PayloadField(key=source.key))
         case normal.Nowhere():

@@ -29,12 +29,14 @@ _SCHEMAS = {
     FieldKind.FLOAT: models.PayloadSchemaType.FLOAT,
     FieldKind.BOOL: models.PayloadSchemaType.INTEGER,  # stored as 0 and 1, as in the embedded engine
     FieldKind.DATETIME: models.PayloadSchemaType.DATETIME,
+    FieldKind.GEO: models.PayloadSchemaType.GEO,
 }
 _PARAMS: dict[models.PayloadSchemaType, tuple[type[Any], Any]] = {
     models.PayloadSchemaType.KEYWORD: (models.KeywordIndexParams, models.KeywordIndexType.KEYWORD),
     models.PayloadSchemaType.INTEGER: (models.IntegerIndexParams, models.IntegerIndexType.INTEGER),
     models.PayloadSchemaType.FLOAT: (models.FloatIndexParams, models.FloatIndexType.FLOAT),
     models.PayloadSchemaType.DATETIME: (models.DatetimeIndexParams, models.DatetimeIndexType.DATETIME),
+    models.PayloadSchemaType.GEO: (models.GeoIndexParams, models.GeoIndexType.GEO),
     models.PayloadSchemaType.BOOL: (models.BoolIndexParams, models.BoolIndexType.BOOL),
 }
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PlainSerializer, WithJsonSchema
 
+from phosphene.types import Place
+
 MAX_TITLE = 500
 MAX_FIELDS = 200
 MAX_VALUE = 10_000
@@ -40,13 +42,16 @@ PictureBytes = Annotated[
 ]
 Text = Annotated[str, Field(max_length=MAX_VALUE), BeforeValidator(lambda v: _no_nul(v) if isinstance(v, str) else v)]
 Title = Annotated[str, Field(max_length=MAX_TITLE), BeforeValidator(lambda v: _no_nul(v) if isinstance(v, str) else v)]
-MetadataValue = bool | Annotated[int, Field(ge=-(2**53), le=2**53)] | FiniteFloat | Text | list[Text] | None
+PlaceIn = Annotated[
+    Place, Field(description="a place: degrees of latitude and longitude", examples=[{"lat": 52.52, "lon": 13.405}])
+]
+MetadataValue = bool | Annotated[int, Field(ge=-(2**53), le=2**53)] | FiniteFloat | Text | list[Text] | PlaceIn | None
 MetadataIn = Annotated[dict[str, MetadataValue], Field(max_length=MAX_FIELDS)]
 FilterIn = Annotated[
     dict[str, Any],
     Field(
-        description='{"field": NAME, "equals" | "any_of" | "gte" | "gt" | "lte" | "lt" | "exists": …}, or "and", "or", '
-        '"not" around such. GET /v1/fields lists the names',
+        description='{"field": NAME, "equals" | "any_of" | "gte" | "gt" | "lte" | "lt" | "exists" | "within" | '
+        '"box": …}, or "and", "or", "not" around such. GET /v1/fields lists the names',
         examples=[{"and": [{"field": "category", "equals": "animals"}, {"field": "year", "gte": 2005}]}],
     ),
 ]

@@ -5,7 +5,23 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from phosphene.errors import InvalidFilter
-from phosphene.filters import And, AnyOf, Equals, Exists, Filter, Not, Or, Range, parse_filter, parse_terms, source_of
+from phosphene.filters import (
+    And,
+    AnyOf,
+    Equals,
+    Exists,
+    Filter,
+    Inside,
+    Not,
+    Or,
+    Range,
+    Within,
+    fields_of,
+    parse_filter,
+    parse_terms,
+    source_of,
+    without_field,
+)
 from phosphene.types import Field, FieldKind
 
 FIELDS = [
@@ -16,6 +32,7 @@ FIELDS = [
     Field("released", FieldKind.BOOL),
     Field("taken", FieldKind.DATETIME),
     Field("story", FieldKind.TEXT),
+    Field("place", FieldKind.GEO),
 ]
 
 
@@ -27,6 +44,8 @@ def test_every_form_is_understood() -> None:
             {"not": {"field": "story", "exists": True}},
             {"field": "taken", "gt": "2024-05-17"},
             {"field": "released", "equals": True},
+            {"field": "place", "within": {"lat": 52.52, "lon": 13.4, "radius_m": 5000}},
+            {"field": "place", "box": {"south": -20, "west": 170, "north": -10, "east": -170}},
         ]
     }
     assert parse_filter(source, FIELDS) == And(
@@ -36,8 +55,14 @@ def test_every_form_is_understood() -> None:
             Not(Exists("story")),
             Range("taken", gt="2024-05-17"),
             Equals("released", True),
+            Within("place", 52.52, 13.4, 5000),
+            Inside("place", -20, 170, -10, -170),
         )
     )
+
+
+CIRCLE = {"lat": 52.52, "lon": 13.4, "radius_m": 5000}
+BOX = {"south": 47, "west": 5, "north": 55, "east": 15}
 
 
 @pytest.mark.parametrize(
@@ -57,6 +82,20 @@ def test_every_form_is_understood() -> None:
         ({"field": "megapixels", "gte": float("inf")}, "holds float values"),
         ({"field": "taken", "gte": "last week"}, "dates like"),
         ({"field": "story", "equals": "once"}, "free text"),
+        ({"field": "place", "equals": "52,13"}, 'ask for "within" or "box"'),
+        ({"field": "place", "gte": 3}, "no order"),
+        ({"field": "year", "within": CIRCLE}, "holds integer values, not places"),
+        ({"field": "place", "within": [52, 13]}, "an object of lat, lon, radius_m"),
+        ({"field": "place", "within": {**CIRCLE, "radius_km": 5}}, "an object of lat, lon, radius_m"),
+        ({"field": "place", "within": {**CIRCLE, "lat": 91}}, "latitude 91 lies beyond"),
+        ({"field": "place", "within": {**CIRCLE, "lon": float("nan")}}, "longitude nan lies beyond"),
+        ({"field": "place", "within": {**CIRCLE, "lat": "52"}}, "degrees are numbers"),
+        ({"field": "place", "within": {**CIRCLE, "lat": True}}, "latitude True lies beyond"),
+        ({"field": "place", "within": {**CIRCLE, "radius_m": 0}}, "metres above 0"),
+        ({"field": "place", "within": {**CIRCLE, "radius_m": 1e9}}, "up to 20,100,000"),
+        ({"field": "place", "within": {**CIRCLE, "radius_m": "5km"}}, "a number of metres"),
+        ({"field": "place", "box": {**BOX, "north": 40}}, "north of its north"),
+        ({"field": "place", "box": BOX, "within": CIRCLE}, "the condition on 'place'"),
         ({"and": []}, "takes a list"),
         ({"and": "year"}, "takes a list"),
         ({"not": None}, "a filter is an object, not null"),
@@ -84,6 +123,9 @@ def test_terms_of_the_command_line() -> None:
         "category!=signs",
         "taken=*",
         "released=yes",
+        "place=52.52,13.4,5km",
+        "place=52.52, 13.4, 500 m",
+        "place!=-20,170..-10,-170",
         '{"field": "year", "lt": 2000}',
     ]
     assert parse_terms(terms, FIELDS) == And(
@@ -93,13 +135,18 @@ def test_terms_of_the_command_line() -> None:
             Not(Equals("category", "signs")),
             Exists("taken"),
             Equals("released", True),
+            Within("place", 52.52, 13.4, 5000),
+            Within("place", 52.52, 13.4, 500),
+            Not(Inside("place", -20, 170, -10, -170)),
             Range("year", lt=2000),
         )
     )
     assert parse_terms([], FIELDS) is None
 
 
-@pytest.mark.parametrize("term", ["year", "year~3", "year>=often", "{year", "nothing=1"])
+@pytest.mark.parametrize(
+    "term", ["year", "year~3", "year>=often", "{year", "nothing=1", "place=52.5", "place=Berlin", "place=1,2,3miles"]
+)
 def test_wrong_terms_say_what_is_wrong(term: str) -> None:
     with pytest.raises(InvalidFilter):
         parse_terms([term], FIELDS)
@@ -111,11 +158,12 @@ JSON = st.recursive(
     | st.integers()
     | st.floats()
     | st.text(max_size=8)
-    | st.sampled_from(["year", "category"]),
+    | st.sampled_from(["year", "category", "place"]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["field", "equals", "any_of", "gte", "lt", "exists", "and", "or", "not", "x"]),
+            st.sampled_from(["field", "equals", "any_of", "gte", "lt", "exists", "and", "or", "not", "within", "box"])
+            | st.sampled_from(["lat", "lon", "radius_m", "south", "west", "north", "east"]),
             inner,
             max_size=3,
         )
@@ -132,11 +180,19 @@ def test_any_json_is_a_filter_or_a_clear_error(source: object) -> None:
         assert str(error)
 
 
+DEGREES = (st.floats(-90, 90), st.floats(-180, 180))
 CONDITIONS: st.SearchStrategy[Filter] = st.one_of(
     st.builds(Equals, st.just("category"), st.text(max_size=5)),
     st.builds(AnyOf, st.just("year"), st.lists(st.integers(), min_size=1, max_size=3).map(tuple)),
     st.builds(Range, st.just("year"), gte=st.integers(-9, 9), lt=st.none() | st.integers(-9, 9)),
     st.builds(Exists, st.just("story")),
+    st.builds(Within, st.just("place"), DEGREES[0], DEGREES[1], st.floats(1e-3, 2e7)),
+    st.builds(
+        lambda lats, west, east: Inside("place", min(lats), west, max(lats), east),
+        st.tuples(DEGREES[0], DEGREES[0]),
+        DEGREES[1],
+        DEGREES[1],
+    ),
 )
 FILTERS: st.SearchStrategy[Filter] = st.recursive(
     CONDITIONS,
@@ -162,3 +218,22 @@ def _depth(part: Filter) -> int:
         case Not(inner):
             return 1 + _depth(inner)
     return 0
+
+
+@given(FILTERS)
+def test_a_filter_without_a_field_asks_for_less_and_not_for_that_field_alone(wanted: Filter) -> None:
+    for name in fields_of(wanted):
+        left = without_field(wanted, name)
+        assert left is None or fields_of(left) <= fields_of(wanted)
+        parts = left.parts if isinstance(left, And) else () if left is None else (left,)
+        assert all(fields_of(part) != {name} for part in parts)
+    assert without_field(wanted, "megapixels") == wanted
+
+
+def test_the_conditions_of_one_field_are_taken_out_and_the_others_stay() -> None:
+    cats, new, wide = Equals("category", "cats"), Range("year", gte=2000), Range("megapixels", gte=1)
+    assert without_field(And((cats, new, wide)), "year") == And((cats, wide))
+    assert without_field(And((And((cats, new)), wide)), "year") == And((And((cats,)), wide))
+    assert without_field(Or((cats, new)), "year") == Or((cats, new))  # one thing that is asked: it can't be taken apart
+    assert without_field(new, "year") is None
+    assert without_field(None, "year") is None

@@ -18,7 +18,7 @@ from indexer.fields import (
     plain_value,
 )
 from phosphene.errors import PictureError, PictureFault
-from phosphene.types import FIELD_NAME, RESERVED_NAMES, Field, FieldKind, FieldValue
+from phosphene.types import FIELD_NAME, RESERVED_NAMES, Field, FieldKind, FieldValue, Place
 
 words = st.text(min_size=1, max_size=40)
 values = st.one_of(
@@ -207,3 +207,36 @@ def test_there_is_an_end_to_the_number_of_fields() -> None:
     assert len(told) == 256
     with pytest.raises(PictureError, match="one more than 256"):
         fields.hold({"field_999": 1})
+
+
+BERLIN = Place(lat=52.52, lon=13.405)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"lat": "52.52", "lon": "13.405"},
+        {"Latitude": 52.52, "Longitude": 13.405},
+        {"place": {"lat": 52.52, "lng": 13.405}},
+    ],
+)
+def test_degrees_make_a_place(source: dict[str, object]) -> None:
+    assert describe(source).metadata == {"place": BERLIN}
+
+
+def test_a_place_of_its_own_name_and_lone_degrees_stay_what_they_are() -> None:
+    said = describe({"shown": {"lat": 52.52, "lon": 13.405}, "lat": 3, "camera": {"lat": 1, "make": "X"}}).metadata
+    assert said == {"shown": BERLIN, "lat": 3, "camera_lat": 1, "camera_make": "X"}
+    with pytest.raises(ValueError, match=r"latitude 95.*beyond -90..90"):
+        describe({"lat": 95, "lon": 13})
+
+
+def test_places_are_a_kind_and_text_is_brought_to_it() -> None:
+    assert kind_of([BERLIN, None]) is FieldKind.GEO
+    assert kind_of([BERLIN, "Berlin"]) is FieldKind.KEYWORD
+    field = Field("shown", FieldKind.GEO)
+    assert brought_to("52.52, 13.405", field) == BERLIN == brought_to(BERLIN, field)
+    assert brought_to(BERLIN, Field("shown", FieldKind.KEYWORD)) == "52.52,13.405"
+    for wrong in ("Berlin", 52.52, "95,0", ["52", "13"]):
+        with pytest.raises(ValueError, match="'shown'"):
+            brought_to(wrong, field)

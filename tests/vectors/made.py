@@ -8,12 +8,14 @@ from uuid import UUID
 
 import numpy as np
 
-from phosphene.filters import And, AnyOf, Equals, Exists, Filter, Not, Or, Range
+from phosphene.filters import And, AnyOf, Equals, Exists, Filter, Inside, Not, Or, Range, Within
+from phosphene.places import great_circle_m
 from phosphene.types import (
     Field,
     FieldKind,
     Float32,
     PixelSpec,
+    Place,
     PointId,
     RawEmbeddings,
     Sha256,
@@ -33,6 +35,23 @@ FIELDS = (
     Field("public", FieldKind.BOOL),
     Field("taken", FieldKind.DATETIME),
     Field("notes", FieldKind.TEXT),
+    Field("place", FieldKind.GEO),
+)
+
+
+PLACES = tuple(
+    Place(lat=lat, lon=lon)
+    for lat, lon in (
+        (52.52, 13.405),
+        (52.5, 13.4),
+        (48.0, 2.0),
+        (0.0, 0.0),
+        (-17.7, 178.5),
+        (-17.7, -179.5),
+        (0.0, 180.0),
+        (90.0, 10.0),
+        (-90.0, -180.0),
+    )
 )
 
 
@@ -71,6 +90,7 @@ def _payload(number: int, random: np.random.Generator) -> Payload:
         "public": [True, False, None],
         "taken": ["2024-05-17T12:00:00Z", "2024-05-17", "1999-12-31T23:59:59.5Z", "2024-05-17T12:00:00+02:00", None],
         "notes": ["some words", "", None],
+        "place": [*PLACES, None],
     }
     for key, values in optional.items():
         if random.random() < 0.8:
@@ -95,6 +115,18 @@ def matches(source: Filter, payload: Payload) -> bool:
             return any(_same(value, asked) for value in _values(payload, source.field) for asked in source.values)
         case Range():
             return any(_within(value, source) for value in _values(payload, source.field))
+        case Within() | Inside():
+            place = payload.get(source.field)
+            return isinstance(place, dict) and _there(place, source)
+
+
+def _there(place: Place, source: Within | Inside) -> bool:
+    if isinstance(source, Within):
+        return great_circle_m(place, Place(lat=source.lat, lon=source.lon)) <= source.radius_m
+    if not source.south <= place["lat"] <= source.north:
+        return False
+    west, east, lon = source.west, source.east, place["lon"]
+    return west <= lon <= east if west <= east else lon >= west or lon <= east
 
 
 def _values(payload: Payload, field: str) -> Sequence[PayloadValue]:
@@ -109,10 +141,8 @@ def _same(value: PayloadValue, asked: str | float) -> bool:
 def _within(value: PayloadValue, source: Range) -> bool:
     bounds: Mapping[str, float | str | None] = {name: getattr(source, name) for name in ("gte", "gt", "lte", "lt")}
     asked = {name: _comparable(bound) for name, bound in bounds.items() if bound is not None}
-    if (
-        value is None
-        or isinstance(value, list)
-        or any(isinstance(value, str) != isinstance(b, str) for b in bounds.values() if b is not None)
+    if not isinstance(value, str | int | float) or (
+        any(isinstance(value, str) != isinstance(b, str) for b in bounds.values() if b is not None)
     ):
         return False
     own = _comparable(value)

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
 
-from phosphene.filters import And, AnyOf, Equals, Exists, Filter, Not, Or, Range
+from phosphene.filters import And, AnyOf, Equals, Exists, Filter, Inside, Not, Or, Range, Within
 from phosphene.types import PointId
 from phosphene.vectors.base import VectorIndex
 from phosphene.vectors.edge import EdgeIndex
 from phosphene.vectors.profiles import PROFILES
 from phosphene.vectors.server import ServerIndex
-from tests.vectors.made import FIELDS, SPACE, ask, embeddings, matches, numbered, payloads
+from tests.vectors.made import FIELDS, PLACES, SPACE, ask, embeddings, matches, numbered, payloads
 
 COUNT = 600
 ROWS, SAID = embeddings(COUNT), payloads(COUNT, seed=3)
@@ -28,7 +28,25 @@ DATES = ["2024-05-17", "2024-05-17T12:00:00Z", "2024-05-17T12:00:00+02:00", "199
 
 numbers = st.integers(-10, 5000) | st.sampled_from([1990, 1991, 2024, 0, 1]) | st.floats(-10, 5000, width=32)
 bounds = st.lists(st.sampled_from(["gte", "gt", "lte", "lt"]), min_size=1, max_size=3, unique=True)
+# Not nearer to the edge of a circle than engines round: sizes that no two of PLACES are apart from each other.
+centres = st.sampled_from([*((place["lat"], place["lon"]) for place in PLACES), (51.0, 10.0), (89.0, -120.0)])
+latitudes = st.sampled_from([-90.0, -17.7, 0.0, 48.0, 50.0, 52.52, 90.0])
+longitudes = st.sampled_from([-180.0, -179.5, 0.0, 2.0, 13.405, 178.5, 180.0])
+areas = st.one_of(
+    st.builds(
+        lambda centre, radius_m: Within("place", centre[0], centre[1], radius_m),
+        centres,
+        st.sampled_from([1.0, 500.0, 5_000.0, 300_000.0, 1e6, 9e6, 2.01e7]),
+    ),
+    st.builds(
+        lambda sides, west, east: Inside("place", min(sides), west, max(sides), east),
+        st.tuples(latitudes, latitudes),
+        longitudes,
+        longitudes,
+    ),
+)
 conditions = st.one_of(
+    areas,
     st.builds(Equals, st.sampled_from(WORD_FIELDS), st.sampled_from(WORDS)),
     st.builds(Equals, st.sampled_from(NUMBER_FIELDS), st.booleans() | st.integers(-5, 2024)),
     st.builds(AnyOf, st.sampled_from(WORD_FIELDS), st.lists(st.sampled_from(WORDS), max_size=3).map(tuple)),
