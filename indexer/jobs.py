@@ -91,6 +91,7 @@ def handlers(
     every: dict[JobName, Callable[..., None]] = {
         JobName.INGEST: run_ingest,
         JobName.EMBED: run_embed,
+        JobName.EMBED_ONLINE: run_embed,
         JobName.SWEEP: run_sweep,
         JobName.CALIBRATE: run_calibrate,
         JobName.REINDEX: _reindex_handler(engine, jobs, stop),

@@ -49,7 +49,7 @@ def add_asset(
             if registered.outcome is Outcome.UPDATED:
                 renew_payloads(engine, {id_: tenant}, engine.written())
         elif jobs is not None and not here:
-            jobs.send(JobName.EMBED, {"asset_ids": [str(id_)]})
+            jobs.send(JobName.EMBED_ONLINE, {"asset_ids": [str(id_)]})
         elif decoded.pixels is not None:
             embedded = encode_tolerantly(space.encoder, decoded.pixels[np.newaxis])
             store(engine, space, {id_: tenant}, [id_], embedded)

@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
@@ -44,6 +44,7 @@ class JobName(StrEnum):
 
     INGEST = "phosphene.ingest"
     EMBED = "phosphene.embed"
+    EMBED_ONLINE = "phosphene.embed.online"  # the same for a single upload, which somebody waits for
     SWEEP = "phosphene.sweep"
     CALIBRATE = "phosphene.calibrate"
     GENERATE = "phosphene.generate"
@@ -54,6 +55,7 @@ class JobName(StrEnum):
 QUEUE_OF = {
     JobName.INGEST: "ingest",
     JobName.EMBED: "embed",
+    JobName.EMBED_ONLINE: "embed.online",
     JobName.SWEEP: "maintenance",
     JobName.CALIBRATE: "maintenance",
     JobName.GENERATE: "generate",
@@ -330,12 +332,38 @@ def _queue(name: str, scheme: str) -> Queue:
     return Queue(name, Exchange("phosphene", type="topic"), routing_key=name, queue_arguments=arguments)
 
 
+class OnlineFirst:
+    """The order in which a worker on Redis looks into its queues: that of single uploads first, the others in turn.
+
+    Spoken to by kombu, as its `round_robin_cycle`. RabbitMQ needs none: with quorum queues a worker is handed one task
+    of each queue, so the next upload waits at the worker already while a chunk of a backlog is being done.
+    """
+
+    def __init__(self) -> None:
+        self._queues: list[str] = []
+
+    def update(self, queues: Iterable[str]) -> None:
+        """Take these queues from now on."""
+        self._queues = list(queues)
+        self.rotate("")
+
+    def consume(self, n: int) -> list[str]:
+        """Name n queues in their order: the first of them that has a task gives it."""
+        return self._queues[:n]
+
+    def rotate(self, last_used: str) -> str:
+        """Put the queue that gave a task behind the others."""
+        self._queues.sort(key=lambda name: (name != QUEUE_OF[JobName.EMBED_ONLINE], name == last_used))
+        return last_used
+
+
 def _transport_options(scheme: str) -> dict[str, Any]:
     if scheme.endswith(("amqp", "amqps")):
         return {"confirm_publish": True}
     return {
         # Above twice the hard limit, or Redis hands out a task that is still running (celery#5935).
         "visibility_timeout": 2 * TIME_LIMIT_S + 300,
+        "queue_order_strategy": OnlineFirst,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_timeout": ANSWER_TIMEOUT_S,
         "socket_keepalive": True,

@@ -99,7 +99,8 @@ class Settings(BaseSettings):
     metrics_host: str = Field(default="127.0.0.1", description="of a worker's metrics")
     metrics_port: int | None = Field(default=None, ge=0, le=65535, description="of a worker's metrics; unset: none")
     ready_queues: Words = Field(
-        default=("ingest", "embed", "maintenance"), description="not ready while no worker takes from one of these"
+        default=("ingest", "embed", "embed.online", "maintenance"),
+        description="not ready while no worker takes from one of these",
     )
 
     @model_validator(mode="after")

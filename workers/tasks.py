@@ -133,6 +133,18 @@ def embed(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  wha
 
 
 @shared_task(
+    name=JobName.EMBED_ONLINE.value,
+    acks_late=True,
+    retry_on_worker_lost=True,
+    time_limit=TIME_LIMIT_S,
+    **_OPTIONS,
+)
+def embed_online(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
+    """Embed a single upload: as `embed`, from a queue that is looked into first."""
+    _do(task, JobName.EMBED_ONLINE, arguments)
+
+
+@shared_task(
     name=JobName.GENERATE.value,
     acks_late=True,
     retry_on_worker_lost=True,

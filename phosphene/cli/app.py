@@ -487,7 +487,7 @@ def demo(
 def worker(
     queues: Annotated[
         str, typer.Option(help="Which queues, separated by commas.")
-    ] = "ingest,embed,generate,maintenance",
+    ] = "embed.online,embed,ingest,generate,maintenance",
     concurrency: Annotated[int, typer.Option(min=1, help="Processes; one for each GPU.")] = 1,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:N, mps (PHOSPHENE_DEVICE).")] = None,
 ) -> None:

@@ -46,7 +46,7 @@ def test_it_holds_to_the_schema_of_compose_files() -> None:
 
 
 def test_the_services_are_those_that_a_fleet_needs() -> None:
-    assert {"api", "worker", "beat", "qdrant", "postgres", "rabbitmq", "minio"} <= set(SERVICES)
+    assert {"api", "worker", "online", "beat", "qdrant", "postgres", "rabbitmq", "minio"} <= set(SERVICES)
     assert SERVICES["gpu-worker"]["profiles"] == ["gpu"]
     (device,) = SERVICES["gpu-worker"]["deploy"]["resources"]["reservations"]["devices"]
     assert device["capabilities"] == ["gpu"]
@@ -104,6 +104,7 @@ def test_every_command_can_be_parsed(name: str) -> None:
 def test_every_queue_has_a_worker() -> None:
     taken = ",".join(OURS[name]["command"][3] for name in ("worker", "beat"))
     assert sorted(taken.split(",")) == sorted(set(QUEUE_OF.values()))
+    assert OURS["online"]["command"][3] == "embed.online", "uploads have a worker that nothing else holds up"
 
 
 def test_ports_are_those_that_are_listened_on() -> None:

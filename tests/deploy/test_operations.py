@@ -152,7 +152,7 @@ def test_what_is_scraped_is_a_service_that_listens_there() -> None:
         for config in job["dns_sd_configs"]
         for name in config["names"]
     }
-    assert set(scraped) == {"api", "worker", "beat", "gpu-worker"}
+    assert set(scraped) == {"api", "worker", "online", "beat", "gpu-worker"}
     for name, port in scraped.items():
         service = SERVICES[name]
         if name == "api":

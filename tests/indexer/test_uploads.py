@@ -69,7 +69,7 @@ def test_an_upload_that_can_not_be_encoded_is_refused(tmp_path: Path, engine: En
 def test_where_others_embed_an_upload_is_sent_on(engine: Engine, picture: bytes) -> None:
     jobs = RecordedJobs()
     added = add_asset(picture, engine=engine, tenant=DEFAULT_TENANT, uri="upload:a.png", jobs=jobs)
-    assert jobs.sent == [("phosphene.embed", {"asset_ids": [str(added.asset_id)]})]
+    assert jobs.sent == [("phosphene.embed.online", {"asset_ids": [str(added.asset_id)]})]
     assert engine.index.count() == 0
 
 

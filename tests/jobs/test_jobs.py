@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from celery import Celery
+from hypothesis import given
+from hypothesis import strategies as st
 from kombu import Connection
 
 from phosphene.errors import InvalidInput, InvalidSettings, Overloaded, PhospheneError, Unavailable
-from phosphene.jobs import QUEUE_OF, TIME_LIMIT_S, CeleryJobs, JobName, LocalJobs, make_app
+from phosphene.jobs import QUEUE_OF, QUEUES, TIME_LIMIT_S, CeleryJobs, JobName, LocalJobs, OnlineFirst, make_app
 from tests.services import free_port, redis_at
 
 
@@ -196,6 +198,19 @@ def test_a_worker_without_our_code_takes_them_by_name(celery_jobs: CeleryJobs, r
         celery_jobs.send(JobName.EMBED, {"asset_ids": ["1"]})
         assert done.wait(20)
     assert got == [{"asset_ids": ["1"]}]
+
+
+@given(named=st.permutations(QUEUES), served=st.lists(st.sampled_from(QUEUES), max_size=30))
+def test_uploads_are_looked_for_first_and_the_other_queues_get_their_turn(named: list[str], served: list[str]) -> None:
+    cycle = OnlineFirst()
+    cycle.update(named)
+    for queue in served:
+        cycle.rotate(queue)
+    first, *others = cycle.consume(len(QUEUES))
+    assert first == "embed.online"
+    assert sorted(others) == sorted(set(QUEUES) - {first})
+    if served and served[-1] != first:
+        assert others[-1] == served[-1]
 
 
 def test_an_expired_job_is_not_run_later(celery_jobs: CeleryJobs, redis_url: str) -> None:

@@ -181,7 +181,9 @@ class Fleet:
     def jobs(self) -> CeleryJobs:
         return CeleryJobs(self.broker.url)
 
-    def launch(self, *, queues: str = "ingest,embed,maintenance", odd: Mapping[str, object] | None = None) -> Worker:
+    def launch(
+        self, *, queues: str = "embed.online,embed,ingest,maintenance", odd: Mapping[str, object] | None = None
+    ) -> Worker:
         """Start a worker; `odd`: what odd/sitecustomize.py is to make of it."""
         self._started += 1
         log = self.folder / f"worker-{self._started}.log"

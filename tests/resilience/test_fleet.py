@@ -9,17 +9,20 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from indexer.pipeline import ingest
+from indexer.uploads import add_asset
 from phosphene.catalog.records import IngestCounts, IngestState
 from phosphene.errors import Unavailable
 from phosphene.types import DEFAULT_TENANT as T
-from phosphene.types import AssetId
+from phosphene.types import AssetId, asset_id, sha256_of
 from tests.resilience.conftest import Figure
-from tests.resilience.fleet import SLOW_S, Fleet, Worker, eventually, kill, running_fleet, scaled
+from tests.resilience.fleet import SLOW_S, Fleet, Worker, eventually, kill, picture, running_fleet, scaled
 
 pytestmark = pytest.mark.timeout(SLOW_S)
 
@@ -48,7 +51,7 @@ def test_workers_are_killed_at_random(fleet: Fleet, chance: random.Random, figur
     count, kills = scaled(2000, 120), scaled(50, 3)
     folder, ids = fleet.pictures(count)
     fleet.keep_alive(WORKERS)
-    ingest = fleet.send_ingest(folder)
+    sent = fleet.send_ingest(folder)
     killed = {"child": 0, "worker": 0}
     for number in range(kills):
         # Spread over the work; and further, while nothing comes in, since only a few were alive for long.
@@ -66,7 +69,7 @@ def test_workers_are_killed_at_random(fleet: Fleet, chance: random.Random, figur
     )
     took = time.monotonic() - last
     fleet.stop_workers()  # in their logs are killed processes; those of the other tests have none
-    told = fleet.ingest(ingest)
+    told = fleet.ingest(sent)
     lost, double = fleet.check()
     figure(
         f"{count} pictures, killed {killed['worker']} workers and {killed['child']} of their processes: lost {lost}, "
@@ -147,10 +150,30 @@ def test_the_queues_go_under_a_worker_that_waits_for_tasks(fleet: Fleet) -> None
     assert fleet.check() == (0, 0)
 
 
+def test_an_upload_overtakes_a_backlog(fleet: Fleet, figure: Figure) -> None:
+    fleet.stop_workers()
+    folder, backlog = fleet.pictures(96)
+    upload = picture(10**6)
+    (one,) = mine = [asset_id(T, sha256_of(upload))]
+    fleet.known.add(one)
+    with closing(fleet.jobs()) as jobs:
+        ingest([str(folder)], engine=fleet.engine, tenant=T, jobs=jobs)
+        fleet.launch(queues="embed,embed.online", odd={"slow_each_s": 0.1})  # named last; and no sweep helps
+        eventually("the backlog is begun", partial(fleet.begun, backlog), output=fleet.output)
+        before = fleet.indexed(backlog)
+        add_asset(upload, engine=fleet.engine, tenant=T, uri="upload:one.png", jobs=jobs)
+        eventually("the upload is indexed", partial(fleet.begun, mine), output=fleet.output)
+        done = fleet.indexed(backlog)
+        eventually("all are indexed", partial(fleet.done, backlog), output=fleet.output)
+    figure(f"an upload was indexed when {done} of 96 pictures of a backlog were, {before} when it came")
+    assert done < len(backlog)
+    assert fleet.check() == (0, 0)
+
+
 def test_postgresql_is_stopped_at_once(fleet: Fleet, figure: Figure) -> None:
     fleet.keep_alive(1)
     folder, ids = fleet.pictures(scaled(400, 64))
-    ingest = fleet.send_ingest(folder)
+    sent = fleet.send_ingest(folder)
     eventually("a part is indexed", partial(fleet.begun, ids), output=fleet.output)
     fleet.postgres_running.stop(signal.SIGQUIT)  # pg_ctl calls it immediate
     acknowledged = None
@@ -161,7 +184,7 @@ def test_postgresql_is_stopped_at_once(fleet: Fleet, figure: Figure) -> None:
     time.sleep(1)  # for the worker to notice
     fleet.postgres_running.start()
     eventually("all are indexed", partial(fleet.done, ids), output=fleet.output)
-    told = fleet.ingest(ingest)
+    told = fleet.ingest(sent)
     assert (told.state, told.counts.added) == (IngestState.FINISHED, len(ids))
     assert fleet.check() == (0, 0)
     figure(f"PostgreSQL stopped at once in {len(ids)} pictures: lost 0, duplicates 0; refused with: {refused.value}")

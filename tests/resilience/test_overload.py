@@ -32,7 +32,7 @@ def test_a_producer_that_is_too_fast_is_told_to_come_again(tmp_path: Path, figur
         fleet.environment["PHOSPHENE_MAX_WAITING"] = str(MAX_WAITING)
         space = fleet.engine.encoder.space.id
         port = int(fleet.broker.url.rpartition(":")[2].partition("/")[0])
-        fleet.launch(queues="embed", odd={"slow_each_s": 0.7})
+        fleet.launch(queues="embed.online", odd={"slow_each_s": 0.7})
         with serving(tmp_path, fleet.environment) as api:
             api.url()
             pictures = [picture(number) for number in range(scaled(500, 40))]
@@ -43,7 +43,9 @@ def test_a_producer_that_is_too_fast_is_told_to_come_again(tmp_path: Path, figur
             def watch() -> None:
                 while not over.wait(0.05):
                     most["waiting"] = max(most["waiting"], fleet.engine.catalog.pending_work(space))
-                    most["queued"] = max(most["queued"], int(redis_says(port, b"LLEN embed").strip(b":\r\n") or 0))
+                    most["queued"] = max(
+                        most["queued"], int(redis_says(port, b"LLEN embed.online").strip(b":\r\n") or 0)
+                    )
 
             def insist(data: bytes) -> int:
                 while (answer := api.upload(data)).status == 429:

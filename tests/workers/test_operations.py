@@ -92,7 +92,7 @@ def fleet(cluster: Cluster, tmp_path: Path) -> Iterator[Fleet]:
         "PHOSPHENE_METRICS_PORT": str(port),
         "PHOSPHENE_METRICS_KEY": SCRAPER,
         "PHOSPHENE_LOG_FORMAT": "json",
-        "PHOSPHENE_READY_QUEUES": "ingest,embed",  # no sweep takes a picture before its own task does
+        "PHOSPHENE_READY_QUEUES": "ingest,embed.online",  # no sweep takes a picture before its own task does
     }
     own = Cluster(tmp_path, {**cluster.environment, **more}, cluster.database_url)
     with ExitStack() as stack:
@@ -108,7 +108,7 @@ def fleet(cluster: Cluster, tmp_path: Path) -> Iterator[Fleet]:
 
 def test_a_picture_is_followed_from_the_request_to_the_worker(fleet: Fleet) -> None:
     _without_workers(fleet)
-    with fleet.cluster.worker("--queues", "ingest,embed") as worker:
+    with fleet.cluster.worker("--queues", "ingest,embed.online") as worker:
         eventually("it is ready", fleet.ready, output=worker.output)
         eventually("that is counted", lambda: fleet.embedded() == 1, output=worker.output)
         _counted_by_the_worker(fleet)
@@ -118,7 +118,7 @@ def test_a_picture_is_followed_from_the_request_to_the_worker(fleet: Fleet) -> N
         eventually("another child is there", lambda: worker.children() not in ([], [child]), output=worker.output)
         fleet.upload(2)
         eventually("both children are counted", lambda: fleet.embedded() == 2, output=worker.output)
-        left = value(fleet.scraper.get("/metrics").text, "phosphene_jobs_under_way", job="phosphene.embed")
+        left = value(fleet.scraper.get("/metrics").text, "phosphene_jobs_under_way", job="phosphene.embed.online")
         assert left == 0
 
         os.kill(fleet.redis, signal.SIGSTOP)
@@ -141,7 +141,7 @@ def _without_workers(fleet: Fleet) -> None:
     """What is handed in waits, and that is seen."""
     told = fleet.client.get("/readyz")
     assert told.status_code == 503
-    assert told.json()["reasons"] == [f"queue {name}: no worker takes from it" for name in ("ingest", "embed")]
+    assert told.json()["reasons"] == [f"queue {name}: no worker takes from it" for name in ("ingest", "embed.online")]
     assert told.json()["stores"]["broker"] == "ok"
     fleet.upload(1)
     waiting = fleet.client.get("/metrics", headers={"Authorization": f"Bearer {SCRAPER}"}).text
@@ -149,7 +149,7 @@ def _without_workers(fleet: Fleet) -> None:
     assert value(waiting, "phosphene_work_pictures", space=space, state="waiting") == 1
     assert value(waiting, "phosphene_index_lag_pictures", state="registered") == 1
     assert value(waiting, "phosphene_index_lag_seconds", state="registered") > 0
-    assert value(waiting, "phosphene_part_up", part="queue embed") == 0
+    assert value(waiting, "phosphene_part_up", part="queue embed.online") == 0
 
 
 def _counted_by_the_worker(fleet: Fleet) -> None:

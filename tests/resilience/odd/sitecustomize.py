@@ -64,7 +64,7 @@ def _catalog(module: Any) -> None:  # noqa: ANN401  a module
 
 
 def _jobs(module: Any) -> None:  # noqa: ANN401  a module
-    module.CeleryJobs.send = _dies("publish", module.CeleryJobs.send, of="phosphene.embed")
+    module.CeleryJobs.send = _dies("publish", module.CeleryJobs.send, of="phosphene.embed.online")
     if "ODD_VISIBILITY_S" in os.environ:
         options = module._transport_options
 
