@@ -127,7 +127,7 @@ class IngestRow(Base):
     """One run over some sources, with its counts."""
 
     __tablename__ = "ingests"
-    __table_args__ = (Index(None, "tenant_id", "started_at"),)
+    __table_args__ = (Index(None, "tenant_id", "started_at"), Index(None, "state", "started_at"))
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
