@@ -7,11 +7,12 @@ import json
 import re
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Literal, NewType, TypedDict
+from typing import Literal, NewType
 from uuid import UUID, uuid5
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict  # that of typing can't be read by Pydantic before Python 3.12
 
 from phosphene.errors import InvalidInput, SpaceMismatch
 
