@@ -56,7 +56,9 @@ def fill(engine: Engine, pictures: int, rng: np.random.Generator) -> None:
         rows = centres[rng.integers(0, len(centres), len(ids))] + 0.6 * rng.standard_normal((len(ids), space.dimension))
         unit = UnitEmbeddings(space, (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32))
         assets = engine.catalog.assets(DEFAULT_TENANT, ids)
-        payloads = [payload_of(assets[asset_id]) for asset_id in ids]
+        payloads = [
+            payload_of(assets[asset_id], [f"{number}.png"]) for number, asset_id in zip(numbers, ids, strict=True)
+        ]
         engine.index.upsert([point_id(asset_id, space.id) for asset_id in ids], unit, payloads)
         engine.catalog.mark_indexed(space.id, [(asset_id, 1.0) for asset_id in ids])
     engine.catalog.finish_ingest(ingest, IngestState.FINISHED)

@@ -113,14 +113,14 @@ def _store(
     engine: Engine, space: OpenSpace, owners: Mapping[AssetId, TenantId], ids: Sequence[AssetId], embedded: Embedded
 ) -> None:
     name = space.space.id
-    assets = assets_of(engine, owners)
-    there = [place for place, kept in enumerate(embedded.kept) if ids[kept] in assets]
+    payloads = payloads_of(engine, owners)
+    there = [place for place, kept in enumerate(embedded.kept) if ids[kept] in payloads]
     named = [ids[embedded.kept[place]] for place in there]
     if named:
         space.index.upsert(
             [point_id(id_, name) for id_ in named],
             UnitEmbeddings(space.space, embedded.unit.rows[there]),
-            [payload_of(assets[id_]) for id_ in named],
+            [payloads[id_] for id_ in named],
         )
         norms = [float(embedded.norms[place]) for place in there]
         unwanted = engine.catalog.mark_indexed(name, list(zip(named, norms, strict=True)))
@@ -128,7 +128,7 @@ def _store(
             space.index.delete([point_id(id_, name) for id_ in unwanted])
             # Deleted meanwhile, or embedded with a model that was given up meanwhile: these wait for the one in use.
             embed_assets(unwanted, engine=engine, spaces=[one for one in engine.written() if one is not space])
-        renew_payloads(engine, owners, [space], written={id_: payload_of(assets[id_]) for id_ in named})
+        renew_payloads(engine, owners, [space], written={id_: payloads[id_] for id_ in named})
     for place, reason in embedded.failures.items():
         engine.catalog.fail_work(name, ids[place], PictureFault.EMBEDDING_FAILED, reason, final=True)
 
@@ -147,13 +147,20 @@ def renew_payloads(
     """
     said = dict(written or {})
     while True:
-        rows = {id_: payload_of(asset) for id_, asset in assets_of(engine, owners).items()}
+        rows = payloads_of(engine, owners)
         changed = {id_: payload for id_, payload in rows.items() if said.get(id_) != payload}
         if not changed:
             return
         for space in spaces:
             space.index.set_payloads([point_id(id_, space.space.id) for id_ in changed], list(changed.values()))
         said |= changed
+
+
+def payloads_of(engine: Engine, owners: Mapping[AssetId, TenantId]) -> dict[AssetId, Payload]:
+    """Give what the points of pictures of several tenants carry, of those that still exist."""
+    assets = assets_of(engine, owners)
+    places = engine.catalog.places(list(assets))
+    return {id_: payload_of(asset, places.get(id_, ())) for id_, asset in assets.items()}
 
 
 def assets_of(engine: Engine, owners: Mapping[AssetId, TenantId]) -> dict[AssetId, Asset]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,6 +32,7 @@ from phosphene.decoding import DecodedPicture
 from phosphene.errors import PictureError
 from phosphene.open_space import OpenSpace
 from phosphene.types import AssetId, IngestId, Pixels, TenantId, asset_id, sha256_of
+from phosphene.words.said import file_stem
 
 LOOKED_UP_AT_ONCE = 256  # items
 MAX_CHUNK_BYTES = 64 * 2**20  # of archive members that are held while they are looked up
@@ -155,7 +155,8 @@ class Intake:
         self._look_for_waiting([answer.asset_id for answer in answers.values()])
 
     def _renew_payloads(self, registered: Sequence[Registered]) -> None:
-        ids = [one.asset_id for one in registered if one.outcome is Outcome.UPDATED]
+        ids = {one.asset_id for one in registered if one.outcome is Outcome.UPDATED}
+        ids |= {id_ for one in registered for id_ in one.renamed}
         if ids:
             renew_payloads(self.engine, dict.fromkeys(ids, self.tenant), self.engine.written())
 
@@ -251,10 +252,7 @@ def said(item: SourceItem) -> bool:
 
 def title_of(item: SourceItem) -> str:
     """Give the title that was said or else the file's name without its suffix."""
-    # zip://member::archive names the member first, archive.tar::member last.
-    path = item.uri.partition("::")[0].partition("?")[0] if "://" in item.uri else item.uri.rpartition("::")[2]
-    name = posixpath.basename(path.rstrip("/"))
-    return item.title or posixpath.splitext(name)[0] or name
+    return item.title or file_stem(item.uri)
 
 
 def _digest(item: SourceItem) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from phosphene.catalog.records import Asset
 from phosphene.types import FieldValue
 from phosphene.vectors.base import Payload, PayloadValue
-from phosphene.vectors.conditions import utc_text
+from phosphene.vectors.conditions import WORDS, utc_text
+from phosphene.words.said import words_of
 
 
-def payload_of(asset: Asset) -> Payload:
-    """Give the payload of an asset's point. The catalogue is the truth; this is derived from it and nothing else."""
+def payload_of(asset: Asset, uris: Sequence[str]) -> Payload:
+    """Give the payload of an asset's point; `uris` are the places of its files.
+
+    The catalogue is the truth; this is derived from it and nothing else.
+    """
     computed: dict[str, PayloadValue] = {
         "tenant": asset.tenant,
         "asset_id": str(asset.id),
@@ -22,6 +28,7 @@ def payload_of(asset: Asset) -> Payload:
         "bytes": asset.bytes,
         "added_at": utc_text(asset.added_at.isoformat()),
         "generated": int(asset.generated),
+        WORDS: words_of(asset, uris),
     }
     said = {name: _stored(value) for name, value in asset.metadata.items() if value is not None}
     return {**said, **computed}

@@ -46,7 +46,7 @@ def add_asset(
         (registered,) = engine.catalog.register(None, tenant, space.space.id, [new])
         id_ = registered.asset_id
         if not registered.needs_embedding:
-            if registered.outcome is Outcome.UPDATED:
+            if registered.outcome is Outcome.UPDATED or registered.renamed:
                 renew_payloads(engine, {id_: tenant}, engine.written())
         elif jobs is not None and not here:
             jobs.send(JobName.EMBED_ONLINE, {"asset_ids": [str(id_)]})

@@ -6,15 +6,13 @@ Everything is read in pages, so memory stays bounded however large the catalogue
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 from uuid import UUID
 
-from indexer.embedding import sweep_space
-from indexer.payload import payload_of
+from indexer.embedding import assets_of, payloads_of, sweep_space
 from phosphene.assemble import Engine
 from phosphene.blobs import GENERATION_INPUTS, GENERATIONS, generation_key, original_key, thumbnail_key
 from phosphene.catalog.records import Asset, AssetState, IngestState, ReindexState
@@ -214,7 +212,7 @@ def _check_payloads(
     engine: Engine, space: OpenSpace, page: Sequence[StoredPoint], report: VerifyReport, *, repair: bool
 ) -> None:
     name = space.space.id
-    by_tenant: dict[TenantId, list[AssetId]] = defaultdict(list)
+    tenants: dict[AssetId, TenantId] = {}
     owners: dict[PointId, AssetId] = {}
     for point in page:
         try:
@@ -223,10 +221,9 @@ def _check_payloads(
             continue
         if point_id(owner, name) == point.id:
             owners[point.id] = owner
-            by_tenant[TenantId(str(point.payload.get("tenant")))].append(owner)
-    assets: dict[AssetId, Asset] = {}
-    for tenant, ids in by_tenant.items():
-        assets |= engine.catalog.assets(tenant, ids)
+            tenants[owner] = TenantId(str(point.payload.get("tenant")))
+    assets = assets_of(engine, tenants)
+    payloads = payloads_of(engine, tenants)
     embedded = engine.catalog.embedded(name, list(assets))
     orphans: list[PointId] = []
     stale: dict[PointId, Asset] = {}
@@ -234,11 +231,11 @@ def _check_payloads(
         asset = assets.get(owners[point.id]) if point.id in owners else None
         if asset is None or asset.id not in embedded:
             orphans.append(point.id)
-        elif _said(point.payload) != _said(payload_of(asset)):
+        elif _said(point.payload) != _said(payloads[asset.id]):
             stale[point.id] = asset
     if repair:
         space.index.delete(orphans)
-        space.index.set_payloads(list(stale), [payload_of(asset) for asset in stale.values()])
+        space.index.set_payloads(list(stale), [payloads[asset.id] for asset in stale.values()])
     report.add(Difference.ORPHAN_POINT, [str(id_) for id_ in orphans], mended=repair)
     report.add(Difference.STALE_PAYLOAD, [str(asset.id) for asset in stale.values()], mended=repair)
 

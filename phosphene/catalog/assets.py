@@ -115,6 +115,7 @@ def register(
         assets=_lock_assets(connection, ids),
         locations=_known_locations(connection, places),
     )
+    renamed = [_renamed(batch, id_, place) for id_, place in zip(ids, places, strict=True)]
     for item, id_, place in zip(items, ids, places, strict=True):
         batch.outcomes.append(_settle(batch, item, id_, place))
     _write_descriptions(connection, batch)
@@ -127,9 +128,18 @@ def register(
     ingests.add_counts(connection, ingest, _counts(batch.outcomes))
     orphans = _without_location(connection, set(batch.left.values()))
     return [
-        Registered(AssetId(id_), outcome, id_ in waiting, _orphan(batch.left.get(place), orphans))
-        for id_, place, outcome in zip(ids, places, batch.outcomes, strict=True)
+        Registered(AssetId(id_), outcome, id_ in waiting, _orphan(batch.left.get(place), orphans), also)
+        for id_, place, outcome, also in zip(ids, places, batch.outcomes, renamed, strict=True)
     ]
+
+
+def _renamed(batch: _Batch, id_: UUID, place: UUID) -> tuple[AssetId, ...]:
+    """Name the pictures, those added now apart, that get or lose a place."""
+    before = batch.locations.get(place)
+    if before is not None and before[0] == id_:
+        return ()
+    ids = [id_] if before is None else [id_, before[0]]
+    return tuple(AssetId(one) for one in ids if one not in batch.added)
 
 
 def _settle(batch: _Batch, item: NewAsset, id_: UUID, place: UUID) -> Outcome:
@@ -333,6 +343,16 @@ def locations_of(connection: Connection, tenant: TenantId, id_: AssetId) -> list
     """List the places of a picture, in order."""
     statement = select(LocationRow.uri).where(LocationRow.tenant_id == tenant, LocationRow.asset_id == id_)
     return sorted(connection.execute(statement).scalars())
+
+
+def places(connection: Connection, ids: Sequence[AssetId]) -> dict[AssetId, tuple[str, ...]]:
+    """List the places of each of these pictures, in order; those without any are left out."""
+    found: dict[AssetId, list[str]] = {}
+    for chunk in in_chunks(ids):
+        statement = select(LocationRow.asset_id, LocationRow.uri).where(LocationRow.asset_id.in_(chunk))
+        for owner, uri in connection.execute(statement):
+            found.setdefault(AssetId(owner), []).append(uri)
+    return {id_: tuple(sorted(uris)) for id_, uris in found.items()}
 
 
 def named(connection: Connection, tenant: TenantId, names: Collection[str]) -> dict[str, set[AssetId]]:

@@ -354,6 +354,11 @@ class Catalog:
         with self._database.reading() as connection:
             return assets.locations_of(connection, tenant, asset_id)
 
+    def places(self, ids: Sequence[AssetId]) -> dict[AssetId, tuple[str, ...]]:
+        """List the places of each of these pictures, in order; those without any are left out."""
+        with self._database.reading() as connection:
+            return assets.places(connection, ids)
+
     def assets_named(self, tenant: TenantId, names: Collection[str]) -> dict[str, set[AssetId]]:
         """Find pictures by file name, or by more of the end of their place; names of nothing are left out."""
         with self._database.reading() as connection:

@@ -122,6 +122,7 @@ class Registered:
     outcome: Outcome
     needs_embedding: bool  # there is a work entry for it
     replaced: AssetId | None = None  # the picture that this location showed before, where no location shows it now
+    renamed: tuple[AssetId, ...] = ()  # pictures known before that this gave a place, or took one from
 
 
 @dataclass(frozen=True, slots=True)

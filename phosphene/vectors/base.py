@@ -25,8 +25,22 @@ class VectorQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class WordQuery:
+    """One question in words, as `phosphene.words.tokens` cuts them: points that have one of them at least, by BM25.
+
+    How rare a word is, is counted among the points that `among` lets through: a tenant's, so that nothing is told of
+    what others have. At least one word.
+    """
+
+    words: tuple[str, ...]
+    limit: int
+    filter: Filter | None = None
+    among: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ScoredPoint:
-    """One answer: score is the cosine, -1..1."""
+    """One answer: score is the cosine, -1..1; of a question in words BM25, above 0."""
 
     id: PointId
     score: float
@@ -75,6 +89,13 @@ class VectorIndex(Protocol):
 
     def query(self, queries: Sequence[VectorQuery]) -> list[list[ScoredPoint]]:
         """Answer each query with its nearest points, best first, ties by id."""
+        ...
+
+    def query_words(self, queries: Sequence[WordQuery]) -> list[list[ScoredPoint]]:
+        """Answer each query with the points whose words (the payload's `_words`) fit it best, best first, ties by id.
+
+        Raises InvalidQuery where nothing is asked, and Unavailable where the engine can't look words up.
+        """
         ...
 
     def vectors(self, ids: Sequence[PointId]) -> dict[PointId, Float32]:

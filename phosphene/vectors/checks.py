@@ -10,7 +10,7 @@ import numpy as np
 from phosphene.errors import InvalidInput, InvalidQuery, SpaceMismatch
 from phosphene.places import place_of
 from phosphene.types import Field, FieldKind, Float32, Place, PointId, Space, UnitEmbeddings
-from phosphene.vectors.base import Payload, PayloadValue, VectorQuery
+from phosphene.vectors.base import Payload, PayloadValue, VectorQuery, WordQuery
 from phosphene.vectors.conditions import INT64, stored_place
 
 TENANT = "tenant"
@@ -104,5 +104,20 @@ def check_query(space: Space, query: VectorQuery) -> None:
         raise InvalidQuery(f"queries are float32, not {vector.dtype}")
     if not abs(float(np.linalg.norm(vector)) - 1) <= _UNIT_TOLERANCE:  # false for NaN too
         raise InvalidQuery("a query is a finite vector of length 1; call RawEmbeddings.unit() first")
+    if query.limit < 1:
+        raise InvalidQuery(f"limit is at least 1, not {query.limit}")
+
+
+def check_words(query: WordQuery) -> None:
+    """Raise InvalidQuery where no words are asked for, what is asked is no single word, or on a limit below 1."""
+    if not query.words:
+        raise InvalidQuery("there are no words to look up")
+    for word in query.words:
+        if not word or word.split() != [word]:
+            raise InvalidQuery(f"{word!r} is not one word")
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidQuery(f"{word!r} is not valid Unicode") from error
     if query.limit < 1:
         raise InvalidQuery(f"limit is at least 1, not {query.limit}")

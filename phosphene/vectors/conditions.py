@@ -15,6 +15,7 @@ from phosphene.errors import InvalidFilter
 from phosphene.filters import And, AnyOf, Equals, Exists, Filter, Inside, Not, Or, Range, Scalar, Within
 from phosphene.types import FIELD_NAME, Place
 
+WORDS = "_words"  # a picture's words with spaces between them: no name of a field, so that none can be in its way
 _GENERATED = "generated"
 INT64 = range(-(2**63), 2**63)
 _POLE = 89.9999999  # 1 cm from it: the geo index of the engines loses the poles themselves
@@ -130,7 +131,7 @@ def _condition(source: Filter) -> Condition:  # noqa: PLR0911  one for each kind
 
 
 def _key(name: str) -> str:
-    if FIELD_NAME.fullmatch(name) is None:
+    if FIELD_NAME.fullmatch(name) is None and name != WORDS:
         raise InvalidFilter(f"{name!r} is not the name of a field: names match {FIELD_NAME.pattern}")
     return name
 

@@ -27,12 +27,19 @@ from uuid import UUID
 from phosphene.errors import SpaceMismatch, Unavailable
 from phosphene.filters import Filter
 from phosphene.types import Field, Float32, PointId, Space, UnitEmbeddings
-from phosphene.vectors.base import Payload, ScoredPoint, StoredPoint, VectorQuery
-from phosphene.vectors.checks import RESERVED_FIELDS, check_query, checked_payload, checked_points, indexed_fields
+from phosphene.vectors.base import Payload, ScoredPoint, StoredPoint, VectorQuery, WordQuery
+from phosphene.vectors.checks import (
+    RESERVED_FIELDS,
+    check_query,
+    check_words,
+    checked_payload,
+    checked_points,
+    indexed_fields,
+)
 from phosphene.vectors.edge_shard import EdgeShard, ShardShape, Translated
 from phosphene.vectors.folder import IndexFolder, Pointer, copy_sparse, seals
 from phosphene.vectors.pointers import sync
-from phosphene.vectors.ties import nearest, parts
+from phosphene.vectors.ties import MOST_TIED_WORDS, nearest, parts
 
 Profile = Literal["flat", "graph"]
 
@@ -78,6 +85,7 @@ class EdgeIndex:
             else:
                 _check_space(folder, pointer, space)
                 shard = EdgeShard.load(home.shard(pointer.shard), shape)
+                _declare_words(home, shard)
             home.sweep(shard.path.name)
         except BaseException:
             home.release()
@@ -137,6 +145,16 @@ class EdgeIndex:
     def _ask(self, asked: Sequence[tuple[VectorQuery, int]]) -> list[list[ScoredPoint]]:
         with self._calling() as shard:
             return shard.query(asked)
+
+    def query_words(self, queries: Sequence[WordQuery]) -> list[list[ScoredPoint]]:
+        """Answer each query with the points whose words fit it best, best first, ties by id."""
+        for query in queries:
+            check_words(query)
+        return nearest(queries, self._ask_words, at_once=_QUERIES_A_CALL, most_tied=MOST_TIED_WORDS)
+
+    def _ask_words(self, asked: Sequence[tuple[WordQuery, int]]) -> list[list[ScoredPoint]]:
+        with self._calling() as shard:
+            return shard.query_words(asked)
 
     def vectors(self, ids: Sequence[PointId]) -> dict[PointId, Float32]:
         """Return the unit vectors, each (d,) float32, of those ids that exist."""
@@ -309,9 +327,16 @@ def _create(home: IndexFolder, space: Space, shape: ShardShape) -> EdgeShard:
     with Translated(home.path):
         for field in RESERVED_FIELDS:
             shard.declare(field.name, field.kind)
+        shard.declare_words()
         shard.flush()
     home.point_to(Pointer(space.id, space.dimension, shard.path.name))
     return shard
+
+
+def _declare_words(home: IndexFolder, shard: EdgeShard) -> None:
+    """Give a folder that is older than word search the index for it; the next flush makes it last."""
+    with Translated(home.path):
+        shard.declare_words()
 
 
 def _check_space(folder: Path, pointer: Pointer, space: Space) -> None:

@@ -22,7 +22,7 @@ from phosphene.errors import PhospheneError, Unavailable
 from phosphene.filters import Filter
 from phosphene.types import FieldKind, Float32, PointId
 from phosphene.vectors import conditions as normal
-from phosphene.vectors.base import Payload, ScoredPoint, StoredPoint, VectorQuery
+from phosphene.vectors.base import Payload, ScoredPoint, StoredPoint, VectorQuery, WordQuery
 from phosphene.vectors.checks import TENANT, CheckedPoint
 from phosphene.vectors.folder import damaged, in_use
 from phosphene.vectors.ties import ranked
@@ -39,6 +39,8 @@ _SCHEMAS = {
     FieldKind.DATETIME: engine.PayloadSchemaType.Datetime,
     FieldKind.GEO: engine.PayloadSchemaType.Geo,
 }
+# Words come cut and folded: the engine is to leave them as they are.
+_WORDS = engine.TextIndexParams(tokenizer=engine.TokenizerType.Whitespace, lowercase=False, scoring=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,11 @@ class EdgeShard:
             self._shard.update(engine.UpdateOperation.delete_field_index(name))
         self._shard.update(engine.UpdateOperation.create_field_index(name, schema))
 
+    def declare_words(self) -> None:
+        """Make the index that words are looked up in; of points that are there too."""
+        if normal.WORDS not in self._schema():
+            self._shard.update(engine.UpdateOperation.create_field_index(normal.WORDS, _WORDS))
+
     def upsert(self, points: Sequence[CheckedPoint]) -> None:
         """Write points."""
         # The stubs know lists only; the engine reads a numpy row without a copy through Python numbers.
@@ -103,6 +110,13 @@ class EdgeShard:
         most = max(1, self.size())  # the engine makes room for as many as are asked for
         requests = [_request(query, min(limit, most)) for query, limit in queries]
         return [_ranked(points) for points in self._shard.query_batch(engine.QueryBatchRequest(requests))]
+
+    def query_words(self, queries: Sequence[tuple[WordQuery, int]]) -> list[list[ScoredPoint]]:
+        """Answer queries in words, each with a limit of its own instead of the query's; best first, ties by id."""
+        most = max(1, self.size())
+        requests = [_word_request(query, min(limit, most)) for query, limit in queries]
+        answers = self._shard.query_batch(engine.QueryBatchRequest(requests))
+        return [ranked([_with_score(point, point.score) for point in points]) for points in answers]
 
     def vectors(self, ids: Sequence[PointId]) -> dict[PointId, Float32]:
         """Return the vectors of those ids that exist."""
@@ -140,7 +154,9 @@ class EdgeShard:
         """Make in `other` the payload indexes that only this shard has."""
         known = other._schema()
         for name, schema in self._schema().items():
-            if known.get(name) != schema:
+            if name == normal.WORDS:
+                other.declare_words()
+            elif known.get(name) != schema:
                 other._shard.update(engine.UpdateOperation.create_field_index(name, schema))
 
     def flush(self) -> None:
@@ -217,9 +233,11 @@ def _uuid(identifier: object) -> PointId:
 
 
 def _ranked(points: Sequence[engine.ScoredPoint]) -> list[ScoredPoint]:
-    return ranked(
-        [ScoredPoint(_uuid(point.id), max(-1.0, min(1.0, point.score)), _payload(point.payload)) for point in points]
-    )
+    return ranked([_with_score(point, max(-1.0, min(1.0, point.score))) for point in points])
+
+
+def _with_score(point: engine.ScoredPoint, score: float) -> ScoredPoint:
+    return ScoredPoint(_uuid(point.id), score, _payload(point.payload))
 
 
 def _payload(payload: dict[str, Any] | None) -> Payload:
@@ -237,6 +255,17 @@ def _request(query: VectorQuery, limit: int) -> engine.QueryRequest:
     nearest = engine.Query.Nearest(vector)
     return engine.QueryRequest(
         limit=limit, query=nearest, filter=_filter(query.filter), with_payload=True, params=params
+    )
+
+
+def _word_request(query: WordQuery, limit: int) -> engine.QueryRequest:
+    among = _filter(query.among)
+    return engine.QueryRequest(
+        limit=limit,
+        query=engine.TextQuery(normal.WORDS, " ".join(query.words)),
+        filter=_filter(query.filter),
+        with_payload=True,
+        params=engine.SearchParams(idf=engine.IdfParams(among)),
     )
 
 

@@ -33,25 +33,28 @@ from phosphene.errors import (
 from phosphene.filters import Equals, Filter
 from phosphene.types import Field, Float32, PointId, Space, UnitEmbeddings
 from phosphene.vectors import conditions as normal
-from phosphene.vectors.base import Payload, ScoredPoint, StoredPoint, VectorQuery
+from phosphene.vectors.base import Payload, ScoredPoint, StoredPoint, VectorQuery, WordQuery
 from phosphene.vectors.checks import (
     RESERVED_FIELDS,
     TENANT,
     CheckedPoint,
     check_query,
+    check_words,
     checked_payload,
     checked_points,
     indexed_fields,
 )
 from phosphene.vectors.profiles import PROFILES, Profile
 from phosphene.vectors.server_collection import (
+    RANKS_WORDS,
     Version,
     collection_of,
     field_schema,
     search_params,
     tenant_schema,
+    words_schema,
 )
-from phosphene.vectors.ties import nearest, parts, ranked
+from phosphene.vectors.ties import MOST_TIED_WORDS, nearest, parts, ranked
 
 _REQUEST_BYTES = 16 * 2**20  # a server refuses 32 MB
 _BYTES_A_NUMBER = 22  # a float32 written out in JSON
@@ -166,6 +169,23 @@ class ServerIndex:
             params=search_params(self._profile, self._version, exact=query.exact, filtered=filtered),
         )
 
+    def query_words(self, queries: Sequence[WordQuery]) -> list[list[ScoredPoint]]:
+        """Answer each query with the points whose words fit it best, best first, ties by id."""
+        for query in queries:
+            check_words(query)
+        if self._version < RANKS_WORDS:
+            has, wants = (".".join(map(str, version)) for version in (self._version, RANKS_WORDS))
+            raise Unavailable(
+                f"Qdrant at {self._url} is {has}, and looks words up from {wants} on: bring it up to date"
+            )
+        return nearest(queries, self._ask_words, at_once=_QUERIES_A_CALL, most_tied=MOST_TIED_WORDS)
+
+    def _ask_words(self, asked: Sequence[tuple[WordQuery, int]]) -> list[list[ScoredPoint]]:
+        requests = [_word_request(query, limit) for query, limit in asked]
+        with _Translated(self._url):
+            answers = self._client.query_batch_points(self._name, requests)
+        return [ranked([_scored_words(point) for point in answer.points]) for answer in answers]
+
     def vectors(self, ids: Sequence[PointId]) -> dict[PointId, Float32]:
         """Return the unit vectors, each (d,) float32, of those ids that exist."""
         found: dict[PointId, Float32] = {}
@@ -232,6 +252,10 @@ class ServerIndex:
             )
         if TENANT not in info.payload_schema:
             self._client.create_payload_index(self._name, TENANT, tenant_schema(self._version), wait=True)
+        if normal.WORDS not in info.payload_schema and self._version >= RANKS_WORDS:
+            self._client.create_payload_index(
+                self._name, normal.WORDS, words_schema(self._profile, self._version), wait=True
+            )
         self.declare(RESERVED_FIELDS)
 
 
@@ -359,6 +383,22 @@ def _texts(ids: Sequence[PointId]) -> list[str]:
 
 def _scored(point: models.ScoredPoint) -> ScoredPoint:
     return ScoredPoint(_uuid(point.id), max(-1.0, min(1.0, point.score)), point.payload or {})
+
+
+def _scored_words(point: models.ScoredPoint) -> ScoredPoint:
+    return ScoredPoint(_uuid(point.id), point.score, point.payload or {})
+
+
+def _word_request(query: WordQuery, limit: int) -> models.QueryRequest:
+    among = _filter(query.among)
+    return models.QueryRequest(
+        query=models.TextQuery(text=" ".join(query.words)),
+        using=normal.WORDS,
+        filter=_filter(query.filter),
+        limit=limit,
+        with_payload=True,
+        params=None if among is None else models.SearchParams(idf=models.IdfCorpusParams(corpus=among)),
+    )
 
 
 def _filter(source: Filter | None) -> models.Filter | None:

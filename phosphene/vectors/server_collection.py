@@ -17,6 +17,7 @@ Version = tuple[int, int]
 
 _TURBO: Version = (1, 18)
 _TIERS: Version = (1, 19)
+RANKS_WORDS: Version = (1, 20)  # BM25 over a text index
 
 _TURBO_BITS = {
     Codes.TURBO4: models.TurboQuantBitSize.BITS4,
@@ -106,6 +107,19 @@ def tenant_schema(version: Version) -> models.KeywordIndexParams:
     """Give the index of the tenant: its points lie together, and it is on the way of every query."""
     placed = _placed(Tier.PINNED, version, legacy={})
     return models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True, **placed)
+
+
+def words_schema(profile: Profile, version: Version) -> models.TextIndexParams:
+    """Give the index that words are looked up in. They come cut and folded: the server is to leave them as they are."""
+    placed = {} if profile.fields_in is Tier.PINNED else _placed(profile.fields_in, version, legacy={})
+    return models.TextIndexParams(
+        type=models.TextIndexType.TEXT,
+        tokenizer=models.TokenizerType.WHITESPACE,
+        lowercase=False,
+        scoring=True,
+        enable_hnsw=False,  # nothing is filtered by it
+        **placed,
+    )
 
 
 def field_schema(

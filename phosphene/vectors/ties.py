@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from phosphene.vectors.base import ScoredPoint, VectorQuery
+from phosphene.vectors.base import ScoredPoint
 
-_MOST_TIED = 16_384  # beyond that many equal scores the engine's choice stands
+_MOST_TIED = 16_384
+MOST_TIED_WORDS = 1024  # pictures of equally many words tie in their thousands
 
 _T = TypeVar("_T")
-Ask = Callable[[Sequence[tuple[VectorQuery, int]]], list[list[ScoredPoint]]]
+
+
+class _Limited(Protocol):
+    @property
+    def limit(self) -> int: ...
+
+
+_Q = TypeVar("_Q", bound=_Limited)
 
 
 def ranked(points: Sequence[ScoredPoint]) -> list[ScoredPoint]:
@@ -19,11 +27,18 @@ def ranked(points: Sequence[ScoredPoint]) -> list[ScoredPoint]:
     return sorted(points, key=lambda point: (-point.score, point.id))
 
 
-def nearest(queries: Sequence[VectorQuery], ask: Ask, *, at_once: int) -> list[list[ScoredPoint]]:
+def nearest(
+    queries: Sequence[_Q],
+    ask: Callable[[Sequence[tuple[_Q, int]]], list[list[ScoredPoint]]],
+    *,
+    at_once: int,
+    most_tied: int = _MOST_TIED,
+) -> list[list[ScoredPoint]]:
     """Answer queries through `ask`, which takes each with a limit of its own and answers ranked.
 
     An engine breaks ties as it likes. One point more than asked for shows whether a tie runs on past the limit; then
-    more is asked for until its end is seen, because only then is it known which of its points come first by id.
+    more is asked for until its end is seen, because only then is it known which of its points come first by id; but no
+    more than `most_tied`, beyond which the engine's choice stands.
     """
     answers: list[list[ScoredPoint]] = [[] for _ in queries]
     limits = {number: query.limit + 1 for number, query in enumerate(queries)}
@@ -33,7 +48,7 @@ def nearest(queries: Sequence[VectorQuery], ask: Ask, *, at_once: int) -> list[l
             for number, result in zip(some, results, strict=True):
                 limit = queries[number].limit
                 tied = len(result) >= limits[number] and result[limit - 1].score == result[-1].score
-                if tied and limits[number] < limit + _MOST_TIED:
+                if tied and limits[number] < limit + most_tied:
                     limits[number] *= 4
                 else:
                     answers[number] = result[:limit]

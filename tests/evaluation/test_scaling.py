@@ -61,7 +61,8 @@ def test_the_arithmetic_holds_together(profile: Profile, dimension: int) -> None
 def test_payloads_are_as_large_as_the_demos(demo: Engine) -> None:
     assets = demo.catalog.page_assets(tenant=DEFAULT_TENANT, after=None, limit=5000)
     indexed = {field.name for field in demo.fields(DEFAULT_TENANT) if field.kind is not FieldKind.TEXT}
-    payloads = [payload_of(asset) for asset in assets]
+    places = demo.catalog.places([asset.id for asset in assets])
+    payloads = [payload_of(asset, places[asset.id]) for asset in assets]
     written = [len(json.dumps(one, ensure_ascii=False, separators=(",", ":")).encode()) for one in payloads]
     assert sum(written) / len(written) == pytest.approx(scaling.PAYLOAD_BYTES, rel=0.02)
     names = indexed | {"tenant", "asset_id"}

@@ -90,7 +90,7 @@ def test_what_there_is_not_can_not_be_accepted(engine: Engine) -> None:
 def test_points_older_than_the_field_are_not_generated(engine: Engine) -> None:
     """As they were written before there was the field."""
     asset = engine.catalog.asset(T, add_asset(picture(1), engine=engine, tenant=T, uri="upload:x").asset_id)
-    old = {name: value for name, value in payload_of(asset).items() if name != "generated"}
+    old = {name: value for name, value in payload_of(asset, ["upload:x"]).items() if name != "generated"}
     engine.index.set_payloads([point_id(asset.id, engine.encoder.space.id)], [old])
     assert found(engine, {"field": "generated", "equals": False}) == 1
     assert found(engine, {"field": "generated", "any_of": [False]}) == 1

@@ -86,7 +86,8 @@ def require_same(engine: Engine, named: NamedSpace) -> int:
     assert set(points) == {point_id(id_, space.space.id) for id_ in assets}
     for id_, asset in assets.items():
         said = {name: value for name, value in points[point_id(id_, space.space.id)].items() if value is not None}
-        assert said == {name: value for name, value in payload_of(asset).items() if value is not None}
+        payload = payload_of(asset, engine.catalog.locations_of(asset.tenant, id_))
+        assert said == {name: value for name, value in payload.items() if value is not None}
     assert set(engine.catalog.embedded(space.space.id, list(assets))) == set(assets)
     return len(assets)
 

@@ -23,6 +23,8 @@ from typing import Any
 import uvicorn
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from qdrant_client import QdrantClient, models
+from qdrant_client.http.models import QueryResponse
+from qdrant_client.local.bm25 import DEFAULT_B, DEFAULT_K1, bm25_scores
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -116,6 +118,8 @@ class StandIn:
         if known < (1, 19) and not plain and schema.memory is not None:
             raise Refused(400, "unknown field `memory`")
         params = None if plain else schema
+        if isinstance(params, models.TextIndexParams) and params.scoring and known < (1, 20):
+            raise Refused(400, "unknown field `scoring`")
         self._indexes[name][field] = models.PayloadIndexInfo(data_type=kind, params=params, points=0)
         return _completed()
 
@@ -157,6 +161,8 @@ class StandIn:
     def query(self, name: str, body: models.QueryRequest) -> models.QueryResponse:
         self.search_params.append(body.params)
         self._hold_to_limits(name, body)
+        if isinstance(body.query, models.TextQuery):
+            return self._rank_words(name, str(body.query.text), body)
         return self._engine.query_points(
             name,
             query=body.query,
@@ -164,6 +170,32 @@ class StandIn:
             limit=_given(body.limit, 10),
             with_payload=_given(body.with_payload, False),
         )
+
+    def _rank_words(self, name: str, text: str, body: models.QueryRequest) -> QueryResponse:
+        """Rank by BM25 with the local engine's own formula, which it knows for whole collections only."""
+        field = body.using or ""
+        index = self._indexes[name].get(field)
+        if index is None or not isinstance(index.params, models.TextIndexParams) or not index.params.scoring:
+            raise Refused(400, f"Bad request: no text index with scoring for {field!r}")
+        idf = body.params.idf if body.params else None
+        corpus = self._all(name, idf.corpus if isinstance(idf, models.IdfCorpusParams) else None)
+        found = {str(record.id) for record in self._all(name, body.filter)}
+        documents = {
+            n: str(record.payload[field]).split()
+            for n, record in enumerate(corpus)
+            if record.payload and record.payload.get(field)
+        }
+        scores = bm25_scores(documents, text, DEFAULT_K1, DEFAULT_B)
+        points = [
+            models.ScoredPoint(id=corpus[n].id, version=0, score=score, payload=corpus[n].payload)
+            for n, score in scores.items()
+            if str(corpus[n].id) in found
+        ]
+        points.sort(key=lambda point: -point.score)
+        return QueryResponse(points=points[: _given(body.limit, 10)])
+
+    def _all(self, name: str, asked: models.Filter | None) -> list[models.Record]:
+        return list(self._engine.scroll(name, asked, limit=1_000_000, with_payload=True)[0])
 
     def _hold_to_limits(self, name: str, body: models.QueryRequest) -> None:
         """Refuse what strict mode would: too much, and filters on fields without an index."""

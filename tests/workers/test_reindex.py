@@ -36,7 +36,8 @@ def require_same(engine: Engine, named: NamedSpace) -> int:
     space = engine.spaces.open(named)
     assets = engine.catalog.page_assets(tenant=None, after=None, limit=10_000)
     points = {point.id: dict(point.payload) for point in space.index.scroll(after=None, limit=10_000)}
-    assert points == {point_id(asset.id, space.space.id): dict(payload_of(asset)) for asset in assets}
+    places = engine.catalog.places([asset.id for asset in assets])
+    assert points == {point_id(one.id, space.space.id): dict(payload_of(one, places[one.id])) for one in assets}
     return len(assets)
 
 
