@@ -25,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.search_api.served import Served, ingested_folder, serving, tiny_generator
 
 EXAMPLES = 12
+PATIENCE_S = 60  # a busy machine
 CHECKS = [
     schemathesis.checks.not_a_server_error,
     status_code_conformance,
@@ -65,7 +66,7 @@ def ask_at_random(operation: Any, mode: GenerationMode) -> None:  # noqa: ANN401
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: Any) -> None:  # noqa: ANN401  the same
-        case.call_and_validate(checks=CHECKS)
+        case.call_and_validate(checks=CHECKS, timeout=PATIENCE_S)
 
     with contextlib.suppress(Unsatisfiable):  # an operation that takes nothing can't be asked wrongly
         ask()
