@@ -6,8 +6,18 @@ import base64
 import binascii
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+)
 
+from phosphene.places import place_of
 from phosphene.types import Place
 
 MAX_TITLE = 500
@@ -34,6 +44,14 @@ def _no_nul(value: str) -> str:
     return value
 
 
+def _place(value: object) -> Place:
+    place = place_of(value) if isinstance(value, dict) else None
+    if place is None:
+        msg = "a place is an object of lat and lon"
+        raise ValueError(msg)
+    return place
+
+
 PictureBytes = Annotated[
     bytes,
     BeforeValidator(_from_base64),
@@ -43,7 +61,21 @@ PictureBytes = Annotated[
 Text = Annotated[str, Field(max_length=MAX_VALUE), BeforeValidator(lambda v: _no_nul(v) if isinstance(v, str) else v)]
 Title = Annotated[str, Field(max_length=MAX_TITLE), BeforeValidator(lambda v: _no_nul(v) if isinstance(v, str) else v)]
 PlaceIn = Annotated[
-    Place, Field(description="a place: degrees of latitude and longitude", examples=[{"lat": 52.52, "lon": 13.405}])
+    Place,
+    PlainValidator(_place),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "a place: degrees of latitude and longitude",
+            "properties": {
+                "lat": {"type": "number", "minimum": -90, "maximum": 90},
+                "lon": {"type": "number", "minimum": -180, "maximum": 180},
+            },
+            "required": ["lat", "lon"],
+            "additionalProperties": False,
+            "examples": [{"lat": 52.52, "lon": 13.405}],
+        }
+    ),
 ]
 MetadataValue = bool | Annotated[int, Field(ge=-(2**53), le=2**53)] | FiniteFloat | Text | list[Text] | PlaceIn | None
 MetadataIn = Annotated[dict[str, MetadataValue], Field(max_length=MAX_FIELDS)]

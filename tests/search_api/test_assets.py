@@ -165,3 +165,23 @@ def test_the_catalogue_can_be_leafed_through(served: Served) -> None:
         if after is None:
             break
     assert len(seen) == len(set(seen)) == len(sample_pictures())
+
+
+def test_a_picture_says_where_it_was_taken_and_is_found_there(data: Path) -> None:
+    with serving(data) as served:
+        hit = served.search(text="a boat", limit=1)["hits"][0]
+        berlin = {"lat": 52.52, "lon": 13.405}
+        path = f"/v1/assets/{hit['asset_id']}"
+        for wrong in ({"lat": 95, "lon": 0}, {"lat": 52.52}, {"lat": "north", "lon": 0}):
+            assert served.client.patch(path, json={"metadata": {"place": wrong}}).status_code == 422
+        changed = served.client.patch(path, json={"metadata": {**hit["metadata"], "place": berlin}})
+        assert changed.status_code == 200, changed.text
+        assert changed.json()["metadata"]["place"] == berlin
+        there = {"field": "place", "within": {"lat": 52.5, "lon": 13.4, "radius_m": 5000}}
+        found = served.search(text="anything", filter=there)["hits"]
+        assert [one["asset_id"] for one in found] == [hit["asset_id"]]
+        elsewhere = {"field": "place", "box": {"south": -10, "west": 170, "north": 10, "east": -170}}
+        assert served.search(text="anything", filter=elsewhere)["hits"] == []
+        refused = served.client.post("/v1/search", json={"text": "x", "filter": {"field": "place", "equals": "Berlin"}})
+        assert refused.status_code == 422
+        assert "within" in refused.json()["detail"]
