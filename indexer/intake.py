@@ -228,7 +228,7 @@ class Intake:
             asset = known_assets.get(asset_id(self.tenant, one.info.sha256))
             if asset is not None and silent.get(item.uri) == asset.id:
                 title, metadata = asset.title, asset.metadata
-            rows.append(NewAsset(one.info, item.uri, item.fingerprint, title, metadata))
+            rows.append(NewAsset(one.info, item.uri, item.fingerprint, title, metadata, attributes=one.attributes))
         return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from phosphene.attributes import Attributes
 from phosphene.catalog.records import Asset
 from phosphene.types import FieldValue
 from phosphene.vectors.base import Payload, PayloadValue
@@ -24,6 +25,7 @@ def payload_of(asset: Asset, uris: Sequence[str]) -> Payload:
         "height": asset.height,
         "megapixels": round(asset.width * asset.height / 1e6, 3),
         "orientation": asset.orientation,
+        "aspect": round(asset.width / asset.height, 3),
         "format": asset.format,
         "bytes": asset.bytes,
         "added_at": utc_text(asset.added_at.isoformat()),
@@ -31,7 +33,22 @@ def payload_of(asset: Asset, uris: Sequence[str]) -> Payload:
         WORDS: words_of(asset, uris),
     }
     said = {name: _stored(value) for name, value in asset.metadata.items() if value is not None}
-    return {**said, **computed}
+    return {**said, **computed, **_attributes(asset.attributes)}
+
+
+def _attributes(attributes: Attributes | None) -> dict[str, PayloadValue]:
+    if attributes is None:
+        return {}
+    return {
+        "colours": list(attributes.colours),
+        "main_colour": attributes.main_colour,
+        "palette": list(attributes.steps),
+        "isolated": int(attributes.isolated),
+        "copy_space": list(attributes.copy_space),
+        "black_and_white": int(attributes.black_and_white),
+        "transparent": int(attributes.transparent),
+        "sharpness": attributes.sharpness,
+    }
 
 
 def _stored(value: FieldValue) -> PayloadValue:

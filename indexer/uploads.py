@@ -42,7 +42,7 @@ def add_asset(
             blobs[thumbnail_key(sha256)] = decoded.thumbnail
         engine.blobs.put_many(blobs)
         shown = None if title is None else title[:MAX_TITLE]
-        new = NewAsset(decoded.info, uri, None, shown, held, generated=generated)
+        new = NewAsset(decoded.info, uri, None, shown, held, generated=generated, attributes=decoded.attributes)
         (registered,) = engine.catalog.register(None, tenant, space.space.id, [new])
         id_ = registered.asset_id
         if not registered.needs_embedding:

@@ -5,7 +5,9 @@ Everything is read in pages, so memory stays bounded however large the catalogue
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +16,7 @@ from uuid import UUID
 
 from indexer.embedding import assets_of, payloads_of, sweep_space
 from phosphene.assemble import Engine
+from phosphene.attributes import Attributes
 from phosphene.blobs import GENERATION_INPUTS, GENERATIONS, generation_key, original_key, thumbnail_key
 from phosphene.catalog.records import Asset, AssetState, IngestState, ReindexState
 from phosphene.errors import DamagedData, PictureError
@@ -38,6 +41,7 @@ class Difference(StrEnum):
     MISSING_ORIGINAL = "missing_original"  # a row without its bytes: can't be mended, ingest the file again
     DAMAGED_ORIGINAL = "damaged_original"  # other bytes than the row says: can't be mended either
     MISSING_THUMBNAIL = "missing_thumbnail"  # made anew
+    MISSING_ATTRIBUTES = "missing_attributes"  # ingested before there were any, or these: told from the original
     LEFTOVER_WORK = "leftover_work"  # pictures that wait for their embedding: embedded
     FORGOTTEN = "forgotten"  # pictures that are not embedded and that nobody is to embed: embedded
     UNUSED_BLOB = "unused_blob"  # bytes that no row needs, as a killed ingest leaves them: deleted
@@ -104,6 +108,7 @@ def _verify(engine: Engine, space: OpenSpace, *, repair: bool, deep: bool) -> Ve
         report.assets += len(page)
         tenants |= {asset.tenant for asset in page}
         _check_blobs(engine, page, report, repair=repair, deep=deep)
+        _check_attributes(engine, page, report, repair=repair)
         _check_points(engine, space, page, report, repair=repair)
     _check_index(engine, space, report, repair=repair)
     _check_unused_blobs(engine, tenants, report, repair=repair)
@@ -161,6 +166,25 @@ def _check_blobs(engine: Engine, page: Sequence[Asset], report: VerifyReport, *,
             report.add(Difference.DAMAGED_ORIGINAL, [f"{asset.id} {key}"])
         if not engine.blobs.exists(thumbnail_key(asset.sha256)):
             report.add(Difference.MISSING_THUMBNAIL, [str(asset.id)], mended=repair and _make_thumbnail(engine, asset))
+
+
+def _check_attributes(engine: Engine, page: Sequence[Asset], report: VerifyReport, *, repair: bool) -> None:
+    """Look for pictures of which nothing was told from the pixels; those without an original are listed elsewhere."""
+    lacking = [a for a in page if a.attributes is None and engine.blobs.exists(original_key(a.sha256))]
+    report.add(Difference.MISSING_ATTRIBUTES, [str(asset.id) for asset in lacking])
+    at_once = 2 * engine.decoders.processes if repair else 0
+    for start in range(0, len(lacking) if repair else 0, max(at_once, 1)):
+        some = lacking[start : start + at_once]
+        decoding = [engine.decoders.decode(engine.blobs.get(original_key(asset.sha256)), spec=None) for asset in some]
+        told: dict[TenantId, dict[AssetId, Attributes]] = defaultdict(dict)
+        for asset, future in zip(some, decoding, strict=True):
+            with contextlib.suppress(PictureError):
+                attributes = future.result().attributes
+                if attributes is not None:
+                    told[asset.tenant][asset.id] = attributes
+        for tenant, of_tenant in told.items():
+            engine.catalog.set_attributes(tenant, of_tenant)
+            report.mend(Difference.MISSING_ATTRIBUTES, len(of_tenant))
 
 
 def _make_thumbnail(engine: Engine, asset: Asset) -> bool:

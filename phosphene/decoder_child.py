@@ -18,7 +18,7 @@ from PIL import AvifImagePlugin, Image
 
 from phosphene.decoder_wire import OUT_OF_MEMORY, Closed, Frame, receive_frame, send_frame
 from phosphene.errors import PictureError, PictureFault
-from phosphene.images import THUMBNAIL_SIDE, Limits, fit, open_picture, thumbnail
+from phosphene.images import THUMBNAIL_SIDE, Limits, fit, open_picture, picture_attributes, thumbnail
 from phosphene.sandbox import die_with_parent, forbid_network_and_programs, limit_cpu, limit_resources
 from phosphene.types import PixelSpec
 
@@ -60,7 +60,7 @@ def _warm_up(limits: Limits) -> None:
         import_module(f"PIL.{name}ImagePlugin")
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread takes a share of the address space
     sample = Image.new("RGB", (8, 8))
-    open_picture(thumbnail(sample, 8), limits)
+    picture_attributes(*open_picture(thumbnail(sample, 8), limits))
 
 
 def _answer(request: Frame, limits: Limits) -> tuple[dict[str, object], list[bytes | memoryview]]:
@@ -76,12 +76,18 @@ def _answer(request: Frame, limits: Limits) -> tuple[dict[str, object], list[byt
             data, limits, shortest_side=max(THUMBNAIL_SIDE, spec.size if spec is not None else 0)
         )
         pixels = fit(picture, spec) if spec is not None else None
-        small = thumbnail(picture, THUMBNAIL_SIDE) if request.header["thumbnail"] else b""
+        wants_all = request.header["thumbnail"]
+        small = thumbnail(picture, THUMBNAIL_SIDE) if wants_all else b""
+        attributes = picture_attributes(picture, info).as_json() if wants_all else None
     except PictureError as error:
         return {"fault": error.fault.value, "message": str(error)}, []
     except (ValueError, OSError, SyntaxError) as error:
         return {"fault": PictureFault.BROKEN.value, "message": f"the picture can't be processed: {error}"}, []
-    header: dict[str, object] = {"info": asdict(info), "pixels": list(pixels.shape) if pixels is not None else None}
+    header: dict[str, object] = {
+        "info": asdict(info),
+        "pixels": list(pixels.shape) if pixels is not None else None,
+        "attributes": attributes,
+    }
     return header, [*([pixels.data.cast("B")] if pixels is not None else []), small]
 
 

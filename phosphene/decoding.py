@@ -27,6 +27,7 @@ from typing import Any, Self
 import numpy as np
 
 from phosphene import decoder_wire, metrics
+from phosphene.attributes import Attributes
 from phosphene.decoder_wire import OUT_OF_MEMORY, Frame
 from phosphene.errors import PictureError, PictureFault, Unavailable
 from phosphene.images import Limits, PictureInfo, check_bytes
@@ -42,11 +43,15 @@ _PACKAGE_PARENT = str(Path(__file__).resolve().parents[1])
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedPicture:
-    """What one picture came to: pixels (size, size, 3) for the encoder, a thumbnail as JPEG, each if asked for."""
+    """What one picture came to: pixels (size, size, 3) for the encoder, a thumbnail as JPEG, each if asked for.
+
+    Attributes come with the thumbnail.
+    """
 
     info: PictureInfo
     pixels: Pixels | None
     thumbnail: bytes | None
+    attributes: Attributes | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +83,7 @@ class DecoderPool:
         self._closed = False
 
     def decode(self, data: bytes, *, spec: PixelSpec | None, thumbnail: bool = True) -> Future[DecodedPicture]:
-        """Decode one picture; the future's result() raises PictureError where it can't be used."""
+        """Decode one picture, its attributes with the thumbnail; result() raises PictureError if it can't be used."""
         header = {"spec": asdict(spec) if spec is not None else None, "thumbnail": thumbnail, "side": None}
         shape = (spec.size, spec.size, 3) if spec is not None else None
 
@@ -279,6 +284,7 @@ def _parse(answer: Frame, shape: tuple[int, int, int] | None, *, wants_thumbnail
         info=PictureInfo(**answer.header["info"]),
         pixels=pixels,
         thumbnail=bytes(memoryview(answer.body)[pixels_length:]) if wants_thumbnail else None,
+        attributes=Attributes.of_json(answer.header["attributes"]) if wants_thumbnail else None,
     )
 
 

@@ -1,12 +1,13 @@
 """Filters on metadata: one small language for HTTP, the command line and both vector engines.
 
 As JSON: {"field": "year", "gte": 1990}, {"field": "category", "equals": "animals"}, {"field": "keywords", "any_of":
-["cat", "dog"]}, {"field": "creator", "exists": true}, and {"and": [...]}, {"or": [...]}, {"not": {...}} around them; of
-places
+["cat", "dog"]}, {"field": "creator", "exists": true}; {"colour": "#ff8800", "tolerance": 0.1} of palettes; of places
 {"field": "place", "within": {"lat": 52.52, "lon": 13.4, "radius_m": 5000}},
-{"field": "place", "box": {"south": 47.2, "west": 5.8, "north": 55.1, "east": 15.1}}.
-On the command line also: category=animals, year>=1990, keywords=cat|dog, creator=*, place=52.52,13.4,5km (around a
-place), place=47.2,5.8..55.1,15.1 (from the south-western corner of a box to the north-eastern).
+{"field": "place", "box": {"south": 47.2, "west": 5.8, "north": 55.1, "east": 15.1}};
+and {"and": [...]}, {"or": [...]}, {"not": {...}} around them.
+On the command line also: category=animals, year>=1990, keywords=cat|dog, creator=*, colour=#ff8800, colour=#ff8800~0.1,
+place=52.52,13.4,5km (around a place), place=47.2,5.8..55.1,15.1 (from the south-western corner of a box to the
+north-eastern).
 
 A field that is a list (keywords) matches when one of its values does.
 """
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from phosphene.errors import InvalidFilter
+from phosphene.oklab import COLOUR_NAMES, MAX_TOLERANCE, steps_within
 from phosphene.places import HALF_ROUND_M, place_at
 from phosphene.types import Field, FieldKind, Place, TenantId
 
@@ -29,6 +31,7 @@ Scalar = str | int | float | bool
 MAX_DEPTH = 8
 MAX_CONDITIONS = 256
 MAX_VALUES = 1000
+COLOUR_TOLERANCE = 0.1  # OKLab distance, where none is said: other shades of the same colour, not its neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ _SIDES = ("south", "west", "north", "east")
 _CIRCLE = ("lat", "lon", "radius_m")
 _GRAMMAR = (
     'write {"field": NAME, "equals" | "any_of" | "gte" | "gt" | "lte" | "lt" | "exists" | "within" | "box": …} '
-    'or {"and" | "or" | "not": …}'
+    'or {"colour": "#ff8800", "tolerance": 0.1} or {"and" | "or" | "not": …}'
 )
 
 
@@ -176,7 +179,27 @@ def _parse(source: object, fields: Mapping[str, Field], depth: int, budget: list
         return And(parsed) if word == "and" else Or(parsed)
     if keys == {"not"}:
         return Not(_parse(source["not"], fields, depth + 1, budget))
+    if "colour" in keys and keys <= {"colour", "tolerance"}:
+        return _parse_colour(source, fields)
     return _parse_condition(source, fields)
+
+
+def _parse_colour(source: Mapping[str, object], fields: Mapping[str, Field]) -> Filter:
+    """Ask for pictures with a colour near this one among those of their palette."""
+    field = _declared("palette", fields)
+    colour, tolerance = source["colour"], source.get("tolerance", COLOUR_TOLERANCE)
+    if not isinstance(colour, str):
+        msg = f'"colour" is written like "#ff8800", not {_show(colour)}'
+        raise InvalidFilter(msg)
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float):
+        msg = f'"tolerance" is a number from 0 to {MAX_TOLERANCE}, not {_show(tolerance)}'
+        raise InvalidFilter(msg)
+    try:
+        return AnyOf(field.name, steps_within(colour, float(tolerance)))
+    except (ValueError, OverflowError) as error:
+        named = f'; by name ask {{"field": "colours", "equals": {_show(colour)}}}' if colour in COLOUR_NAMES else ""
+        msg = f"{error}{named}"
+        raise InvalidFilter(msg) from error
 
 
 def _parse_condition(source: Mapping[str, object], fields: Mapping[str, Field]) -> Filter:
@@ -322,6 +345,9 @@ def _term_source(term: str, fields: Sequence[Field]) -> object:
         raise InvalidFilter(msg)
     name, operator, value = match["field"], match["operator"], match["value"].strip()
     by_name = {field.name: field for field in fields}
+    if name == "colour" and operator in ("=", "!=") and (value.startswith("#") or name not in by_name):
+        near = _colour_source(value)
+        return {"not": near} if operator == "!=" else near
     field = _declared(name, by_name)
     if operator in _OPERATOR_OF:
         return {"field": name, _OPERATOR_OF[operator]: _typed(value, field)}
@@ -353,6 +379,17 @@ def _area_source(value: str, field: Field) -> object:
         f"{field.name}=47.2,5.8..55.1,15.1, not {value!r}"
     )
     raise InvalidFilter(msg)
+
+
+def _colour_source(value: str) -> dict[str, object]:
+    colour, tilde, tolerance = value.partition("~")
+    if not tilde:
+        return {"colour": colour.strip()}
+    try:
+        return {"colour": colour.strip(), "tolerance": float(tolerance)}
+    except ValueError as error:
+        msg = f"--filter colour={value}: the tolerance {tolerance!r} is no number: write colour=#ff8800~0.1"
+        raise InvalidFilter(msg) from error
 
 
 def _typed(text: str, field: Field) -> object:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from phosphene.attributes import SHARP_SIDE, SMALL_SIDE, Attributes, attributes_of
 from phosphene.colour import to_srgb
 from phosphene.errors import PictureError, PictureFault
 from phosphene.types import Pixels, PixelSpec, Sha256, sha256_of
@@ -32,6 +33,7 @@ _HEAD = 64  # bytes that tell one format from another
 # Sides of a reduced JPEG against the side that is wanted: at 2 no pixel of `fit` moves by more than 3 of 255 (measured
 # from 2 to 12 megapixels), while decoding and resizing take a third of the time.
 _REDUCED_JPEG_MARGIN = 2
+_SAMPLED_SIDE = 128
 _MAX_RESIZED_PIXELS = 16_000_000  # `fit` of a 10 x 20000 banner would otherwise make 300 MB to crop a square from
 
 # Pillow's name of each format we decode, and ours.
@@ -70,6 +72,7 @@ class PictureInfo:
     format: str  # jpeg, png, webp, gif, tiff, bmp, avif
     bytes: int
     phash: str  # 16 hex digits; the Hamming distance of two look-alikes is small
+    transparent_share: float = 0.0  # 0..1 of the picture that one can see through
 
 
 def open_picture(data: bytes, limits: Limits, *, shortest_side: int | None = None) -> tuple[Image.Image, PictureInfo]:
@@ -88,6 +91,7 @@ def open_picture(data: bytes, limits: Limits, *, shortest_side: int | None = Non
                 opened.draft(None, (shortest_side * _REDUCED_JPEG_MARGIN,) * 2)
             opened.load()
             turn = _TURNS.get(_exif_orientation(opened))
+            transparent_share = _transparent_share(opened)
             picture = to_srgb(opened)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError(
@@ -113,6 +117,7 @@ def open_picture(data: bytes, limits: Limits, *, shortest_side: int | None = Non
         format=FORMATS[kind],
         bytes=len(data),
         phash=perceptual_hash(picture),
+        transparent_share=transparent_share,
     )
 
 
@@ -132,6 +137,32 @@ def orientation_of(width: int, height: int) -> Orientation:
     if abs(width - height) <= _SQUARE_WITHIN * max(width, height):
         return "square"
     return "landscape" if width > height else "portrait"
+
+
+def picture_attributes(picture: Image.Image, info: PictureInfo) -> Attributes:
+    """Tell what stock sites filter by, of a picture that `open_picture` gave: measured on two small copies."""
+    middle = _reduced(picture, SHARP_SIDE)
+    small = _reduced(middle, SMALL_SIDE)
+    return attributes_of(_to_pixels(small), np.asarray(middle.convert("L")), transparent_share=info.transparent_share)
+
+
+def _reduced(picture: Image.Image, side: int) -> Image.Image:
+    """Bring the longer side to at most `side` by plain averages."""
+    width, height = picture.size
+    scale = side / max(width, height)
+    if scale >= 1:
+        return picture
+    size = (max(round(width * scale), 1), max(round(height * scale), 1))
+    return picture.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
+
+
+def _transparent_share(picture: Image.Image) -> float:
+    """Tell how much of a picture one can see through, from some 16,000 of its pixels."""
+    if not picture.has_transparency_data:
+        return 0.0
+    width, height = (min(side, _SAMPLED_SIDE) for side in picture.size)
+    sample = picture.resize((width, height), Image.Resampling.NEAREST).convert("RGBA")
+    return float(1 - np.asarray(sample.getchannel("A"), dtype=np.float32).mean() / 255)
 
 
 def perceptual_hash(picture: Image.Image) -> str:

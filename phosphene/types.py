@@ -214,6 +214,15 @@ SYSTEM_FIELDS = (
     Field("height", FieldKind.INTEGER),
     Field("megapixels", FieldKind.FLOAT),
     Field("orientation", FieldKind.KEYWORD),  # landscape, portrait, square
+    Field("aspect", FieldKind.FLOAT),  # width over height
+    Field("colours", FieldKind.KEYWORD),  # names; these and what follows to sharpness: phosphene.attributes
+    Field("main_colour", FieldKind.KEYWORD),
+    Field("palette", FieldKind.KEYWORD, facet=False),  # phosphene.oklab.step_of; asked for as {"colour": "#ff8800"}
+    Field("isolated", FieldKind.BOOL),
+    Field("copy_space", FieldKind.KEYWORD),  # left, right, top, bottom, centre
+    Field("black_and_white", FieldKind.BOOL),
+    Field("transparent", FieldKind.BOOL),
+    Field("sharpness", FieldKind.FLOAT),  # 0..1
     Field("format", FieldKind.KEYWORD),  # jpeg, png, webp, gif, tiff, bmp, avif
     Field("bytes", FieldKind.INTEGER),
     Field("added_at", FieldKind.DATETIME),

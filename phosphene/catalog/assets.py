@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
+from phosphene.attributes import Attributes
 from phosphene.catalog import ingests, spaces, work
 from phosphene.catalog.database import in_chunks, insert_into, now
 from phosphene.catalog.ingests import location_id
@@ -44,6 +45,7 @@ COLUMNS = (
     AssetRow.added_at,
     AssetRow.state,
     AssetRow.generated,
+    AssetRow.attributes,
 )
 
 _PLACES = 5000  # rows of one select that goes through all places
@@ -71,6 +73,7 @@ def _asset(row: Row[*tuple[Any, ...]]) -> Asset:
         added_at=row[11],
         state=AssetState(row[12]),
         generated=row[13],
+        attributes=None if row[14] is None else Attributes.of_json(row[14]),
     )
 
 
@@ -196,6 +199,7 @@ def _insert_assets(
             "added_at": at,
             "state": AssetState.REGISTERED,
             "generated": item.generated,
+            "attributes": None if item.attributes is None else item.attributes.as_json(),
         }
         for id_, item in reversed(list(zip(ids, items, strict=True)))  # the first item of the same bytes wins
     }
@@ -411,6 +415,19 @@ def change(connection: Connection, tenant: TenantId, id_: AssetId, changes: dict
             .values({table.c[name]: value for name, value in changes.items()})
         )
     return asset(connection, tenant, id_)
+
+
+def set_attributes(connection: Connection, tenant: TenantId, told: Mapping[AssetId, Attributes]) -> None:
+    """Write what was told from the pixels; unknown ids are ignored."""
+    rows = [{"the_id": id_, "attributes": told[id_].as_json()} for id_ in sorted(told)]
+    if rows:
+        table = AssetRow.__table__
+        connection.execute(
+            update(AssetRow)
+            .where(AssetRow.id == bindparam("the_id"), AssetRow.tenant_id == tenant)
+            .values({table.c.attributes: bindparam("attributes")}),
+            rows,
+        )
 
 
 def remove(connection: Connection, tenant: TenantId, id_: AssetId) -> Asset:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+from phosphene.attributes import Attributes
 from phosphene.catalog import assets, calibrations, generations, ingests, spaces, work
 from phosphene.catalog.backlog import Backlog, backlog
 from phosphene.catalog.database import Database
@@ -328,6 +329,11 @@ class Catalog:
             changes["metadata"] = storable_metadata(metadata)
         with self._database.writing() as connection:
             return assets.change(connection, tenant, id, changes)
+
+    def set_attributes(self, tenant: TenantId, told: Mapping[AssetId, Attributes]) -> None:
+        """Write what was told from pictures' pixels; pictures that do not exist are ignored."""
+        with self._database.writing() as connection:
+            assets.set_attributes(connection, tenant, told)
 
     def delete_asset(self, tenant: TenantId, id: AssetId) -> Asset:  # noqa: A002  as above
         """Delete a picture with its places, work and embeddings; gives what it was. Raises NotFound."""

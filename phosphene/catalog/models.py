@@ -108,6 +108,7 @@ class AssetRow(Base):
     added_at: Mapped[datetime] = mapped_column(UtcDateTime)
     state: Mapped[str] = mapped_column(String(16))
     generated: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    attributes: Mapped[dict[str, Any] | None] = mapped_column(JsonOrNull)
 
 
 class LocationRow(Base):

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
+from phosphene.attributes import Attributes
 from phosphene.errors import PictureFault
 from phosphene.types import (
     AssetId,
@@ -83,6 +84,7 @@ class NewAsset:
     title: str | None = None
     metadata: Metadata = field(default_factory=dict)
     generated: bool = False
+    attributes: Attributes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,7 @@ class Asset:
     added_at: datetime  # UTC
     state: AssetState
     generated: bool = False  # imagined, not found
+    attributes: Attributes | None = None  # None: registered before there were any; `phosphene verify --repair`
 
 
 @dataclass(frozen=True, slots=True)

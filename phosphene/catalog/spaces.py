@@ -79,16 +79,17 @@ def _pixel_spec(stored: dict[str, object]) -> PixelSpec:
 
 
 def fields(connection: Connection, tenant: TenantId) -> list[Field]:
-    """List the declared fields of a tenant, by name."""
+    """List the declared fields of a tenant, by name, but those that are ours by now."""
     statement = select(FieldRow.name, FieldRow.kind).where(FieldRow.tenant_id == tenant).order_by(FieldRow.name)
-    return [Field(name, FieldKind(kind)) for name, kind in connection.execute(statement)]
+    rows = connection.execute(statement)
+    return [Field(name, FieldKind(kind)) for name, kind in rows if name not in RESERVED_NAMES]
 
 
 def all_fields(connection: Connection) -> list[Field]:
     """List the fields of all tenants, by name; where kinds differ, the one declared first."""
     statement = select(FieldRow.name, FieldRow.kind).order_by(FieldRow.declared_at.desc(), FieldRow.tenant_id.desc())
     kinds = {row.name: FieldKind(row.kind) for row in connection.execute(statement)}
-    return [Field(name, kinds[name]) for name in sorted(kinds)]
+    return [Field(name, kinds[name]) for name in sorted(kinds) if name not in RESERVED_NAMES]
 
 
 def declare_fields(connection: Connection, tenant: TenantId, new: Sequence[Field]) -> list[Field]:

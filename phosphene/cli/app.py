@@ -131,7 +131,8 @@ def search(
     image: Annotated[Path | None, typer.Option(help="Search with this picture.")] = None,
     asset: Annotated[str | None, typer.Option(help="Search for pictures like this asset.")] = None,
     filter: Annotated[
-        list[str] | None, typer.Option(help="year>=1990, category=animals, keywords=cat|dog, creator=*, or JSON.")
+        list[str] | None,
+        typer.Option(help="year>=1990, keywords=cat|dog, creator=*, isolated=true, colour=#ff8800, or JSON."),
     ] = None,
     limit: Limit = 10,
     cursor: Annotated[str | None, typer.Option(help="Go on after an earlier list.")] = None,

@@ -8,8 +8,32 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from phosphene.attributes import PLACES, Attributes
 from phosphene.catalog.records import Asset, AssetState
+from phosphene.oklab import COLOUR_NAMES
 from search_api.schemas.values import Body, MetadataIn, Title
+
+
+class PaletteColourOut(BaseModel):
+    """One colour of a picture."""
+
+    name: str = Field(description=f"one of {', '.join(COLOUR_NAMES)}", examples=["orange"])
+    hex: str = Field(examples=["#ff8800"])
+    share: float = Field(description="of the picture's pixels, 0..1")
+
+
+class AttributesOut(BaseModel):
+    """What was told from the pixels, and can be filtered by: see GET /v1/fields."""
+
+    palette: list[PaletteColourOut] = Field(description="at most six colours, by share")
+    colours: list[str] = Field(description="their names, by share", examples=[["white", "orange"]])
+    main_colour: str | None = Field(description="of these; plain ground is left out", examples=["orange"])
+    isolated: bool = Field(description="a subject on plain ground")
+    ground: str | None = Field(description="colour of that ground", examples=["#ffffff"])
+    copy_space: list[str] = Field(description=f"where there is room for text: {', '.join(PLACES)}")
+    black_and_white: bool
+    transparent: bool
+    sharpness: float = Field(description="0..1, of the sharpest part; photographs out of focus are below 0.4 or so")
 
 
 class AssetOut(BaseModel):
@@ -25,6 +49,9 @@ class AssetOut(BaseModel):
     bytes: int
     added_at: datetime
     generated: bool = Field(description="drawn by a model, and accepted by somebody")
+    attributes: AttributesOut | None = Field(
+        None, description="null: ingested by an older Phosphene; `phosphene verify --repair` fills it in"
+    )
     state: AssetState = Field(description="registered: waiting for its embedding; indexed: searchable; failed")
     image_url: str = Field(description="a preview of at most 1024 pixels a side")
     thumbnail_url: str = Field(description="at most 256 pixels a side")
@@ -79,8 +106,18 @@ def asset_fields(asset: Asset) -> dict[str, Any]:
         "bytes": asset.bytes,
         "added_at": asset.added_at,
         "generated": asset.generated,
+        "attributes": None if asset.attributes is None else _attribute_fields(asset.attributes),
         "state": asset.state,
         "image_url": picture_url(asset.id, "preview"),
         "thumbnail_url": picture_url(asset.id, "thumbnail"),
         "original_url": picture_url(asset.id, "original"),
+    }
+
+
+def _attribute_fields(attributes: Attributes) -> dict[str, Any]:
+    return {
+        **attributes.as_json(),
+        "colours": attributes.colours,
+        "main_colour": attributes.main_colour,
+        "isolated": attributes.isolated,
     }
