@@ -70,6 +70,13 @@ def start_reindex(model: str, options: Options, *, engine: Engine) -> Reindex:
             f"no picture is embedded with {before.model}, which PHOSPHENE_MODEL says answers: set it to the model that "
             "the catalogue is embedded with"
         )
+    if engine.drawn_in() == before.space.id:
+        log.warning(
+            "the generator %s draws in the space of %s, and goes on doing so: that model stays in memory for it, also "
+            "after --finish; with a PHOSPHENE_GENERATOR of its own CLIP model it would not",
+            engine.generator_name,
+            before.model,
+        )
     return reindexes.start(before, after, options.to_json())
 
 

@@ -224,6 +224,8 @@ class Engine:
         own = self.encoder
         with contextlib.suppress(SpaceMismatch):
             clip.require(own.space)
+            with self._generator_lock:  # it was another one's before the model was changed
+                self._other_encoders.clear()
             return own
         beside = self.spaces.opened(clip.space) if clip.space is not None else None
         encoder = self._other_encoder(clip.models[0]) if beside is None else beside.encoder
@@ -250,6 +252,13 @@ class Engine:
             with contextlib.suppress(ModelError):  # what is given then is refused, and said why
                 return self._other_encoder(model)
         return self.encoder
+
+    def drawn_in(self) -> str | None:
+        """Name the space whose encoder the generator needs beside its own parts; None: of none, or it is not here."""
+        with contextlib.suppress(PhospheneError):
+            wanted = starter_space(self.settings.generator)
+            return None if wanted is None else wanted[1]
+        return None
 
     @property
     def decoders(self) -> DecoderPool:

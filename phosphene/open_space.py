@@ -47,6 +47,7 @@ class OpenSpace:
         self._catalog, self._blobs = catalog, blobs
         self._load, self._open_index = load, open_index
         self._make_guard, self._make_predictor = make_guard, make_predictor
+        self._loading = threading.RLock()  # while the model is loaded; nothing else is locked within
         self._lock = threading.RLock()
         self._free = threading.Condition(threading.Lock())
         self._holders = 0
@@ -69,7 +70,7 @@ class OpenSpace:
 
         Raises ModelError, also where its weights are not those that the pictures were embedded with.
         """
-        with self._lock:
+        with self._loading:
             self._require_open()
             if self._encoder is None:
                 encoder = self._load(self.model)
@@ -80,16 +81,18 @@ class OpenSpace:
                         f"`phosphene reindex --model {self.model}`"
                     )
                 self._catalog.record_space(encoder.space)
+                self._require_open()
                 self._encoder = encoder
             return self._encoder
 
     @property
     def index(self) -> VectorIndex:
         """The vectors."""
+        space = self.space
         with self._lock:
             self._require_open()
             if self._index is None:
-                index = self._open_index(self.space)
+                index = self._open_index(space)
                 index.declare([*SYSTEM_FIELDS, *self._catalog.all_fields()])
                 self._index = index
             return self._index
@@ -97,33 +100,38 @@ class OpenSpace:
     @property
     def texts(self) -> TextEmbedder:
         """Texts to embeddings: cached, and batched over concurrent callers."""
+        encoder = self.encoder
         with self._lock:
+            self._require_open()
             if self._texts is None:
-                self._texts = TextEmbedder(self.encoder)
+                self._texts = TextEmbedder(encoder)
             return self._texts
 
     @property
     def judge(self) -> Judge:
         """Tells whether the best hits of a search are a match."""
+        encoder = self.encoder
         with self._lock:
             if self._judge is None:
-                self._judge = Judge(catalog=self._catalog, index=self.index, encoder=self.encoder, blobs=self._blobs)
+                self._judge = Judge(catalog=self._catalog, index=self.index, encoder=encoder, blobs=self._blobs)
             return self._judge
 
     @property
     def guard(self) -> Guard:
         """What is not imagined. Raises InvalidSettings for a hook or a list that can't be read."""
+        encoder = self.encoder
         with self._lock:
             if self._guard is None:
-                self._guard = self._make_guard(self.texts, self.encoder)
+                self._guard = self._make_guard(self.texts, encoder)
             return self._guard
 
     @property
     def predictor(self) -> Predictor:
         """What a text would look like, to search with."""
+        space = self.space
         with self._lock:
             if self._predictor is None:
-                self._predictor = self._make_predictor(self.space)
+                self._predictor = self._make_predictor(space)
             return self._predictor
 
     def warm(self) -> None:

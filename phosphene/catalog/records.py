@@ -257,7 +257,7 @@ class Reindex:
     error: str | None  # why the last step did not get on
     total: int  # pictures there were at the start
     seen: int  # of these, that are queued for the new space or were there already
-    waiting: int  # pictures that wait for their embedding in the new space
+    waiting: int  # pictures that wait for their embedding in the new space, a million at most
     pass_ended_at: datetime | None  # all pictures were seen
     missing: int | None  # after a whole pass: pictures of the space before that the new one lacks
     paced_at: datetime  # since when the pace is measured

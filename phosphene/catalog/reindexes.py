@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, delete, exists, func, or_, select, updat
 from sqlalchemy.orm import aliased
 
 from phosphene.catalog import work
+from phosphene.catalog.backlog import COUNTED_AT_MOST
 from phosphene.catalog.database import Database, database_time, insert_into, later, now
 from phosphene.catalog.models import (
     AssetRow,
@@ -179,13 +180,13 @@ class Reindexes:
             connection.execute(update(ReindexRow).where(ReindexRow.id == reindex.id).values(values))
             return sorted(AssetId(id_) for id_ in wanted)
 
-    def unfinished(self, reindex: Reindex) -> int:
-        """Count the pictures that the pass has queued and that still wait; those that came in since don't count."""
+    def unfinished(self, reindex: Reindex) -> bool:
+        """Tell whether pictures that the pass has queued still wait; those that came in since don't count."""
         with self._database.reading() as connection:
-            statement = select(func.count()).select_from(WorkRow).where(WorkRow.space_id == reindex.after.space.id)
+            statement = select(WorkRow.asset_id).where(WorkRow.space_id == reindex.after.space.id).limit(1)
             if reindex.pass_ended_at is not None:
                 statement = statement.where(WorkRow.queued_at <= reindex.pass_ended_at)
-            return connection.execute(statement).scalar_one()
+            return connection.execute(statement).first() is not None
 
     def left_behind(self, space: SpaceId, *, older_than_s: float, limit: int) -> list[AssetId]:
         """Name pictures that have waited so long for a space that whoever registered them does not embed them there."""
@@ -227,12 +228,15 @@ class Reindexes:
     def swap(self, id_: ReindexId, *, whatever_waits: bool = False) -> bool:
         """Let the new space answer. False while pictures wait for it that the one before has.
 
-        Where it has come to lack more than it may since the gates were asked, all is gone over and judged again.
+        Where it has come to lack more than it may since the gates were asked, all is gone over and judged again. That
+        is counted before the transaction, which writes wait for: who registers a picture queues it for both spaces.
         """
+        with self._database.reading() as connection:
+            missing = _missing(connection, _require(connection, id_))
         with self._database.writing() as connection:
             reindex = _require(connection, id_)
             if reindex.state is ReindexState.READY:
-                if _missing(connection, reindex) > reindex.options.get("max_missing", 0):
+                if missing > reindex.options.get("max_missing", 0):
                     _change(connection, id_, (ReindexState.READY,), ReindexState.BUILDING, **_FROM_THE_FIRST)
                     return False
                 if not whatever_waits and _is_behind(connection, reindex):
@@ -384,7 +388,7 @@ def _reindex(connection: Connection, row: Row[Any]) -> Reindex:
         error=row.error,
         total=row.total,
         seen=row.seen,
-        waiting=work.pending(connection, after.id) if row.active else 0,
+        waiting=work.pending(connection, after.id, COUNTED_AT_MOST) if row.active else 0,
         pass_ended_at=row.pass_ended_at,
         missing=row.missing,
         paced_at=row.paced_at,

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from phosphene.catalog import assets
+from phosphene.catalog import reindexes as counting
 from phosphene.catalog.catalog import Catalog
 from phosphene.catalog.records import Description, NamedSpace, Reindex, ReindexState
 from phosphene.errors import InvalidInput, NotFound, PictureFault
@@ -49,7 +50,7 @@ def build(catalog: Catalog, *, limit: int = 2) -> Reindex:
             reindexes.queue_page(active, limit=limit)
         else:
             embed(catalog, AFTER.space.id)
-            assert reindexes.unfinished(active) == 0
+            assert not reindexes.unfinished(active)
             reindexes.close_pass(active)
     pytest.fail("it is never built")
 
@@ -86,9 +87,18 @@ def test_pages_queue_what_the_new_space_lacks_and_a_pass_ends(catalog: Catalog) 
     assert (active.seen, active.waiting, active.done) == (4, 4, 0)
     assert catalog.reindexes.queue_page(active, limit=3) == []
     catalog.register(None, T, SPACE.id, [new("late")])  # comes in after the pass: nobody waits for it
-    assert catalog.reindexes.unfinished(active) == 4
+    assert catalog.reindexes.unfinished(active)
     assert len(embed(catalog, OTHER_SPACE.id, limit=4)) == 4
-    assert catalog.reindexes.unfinished(active) == 0
+    assert not catalog.reindexes.unfinished(active)
+
+
+def test_metrics_count_what_waits_no_further_than_they_must(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "COUNTED_AT_MOST", 3)
+    fill(catalog, "cat", "dog", "owl", "ant")
+    assert len(catalog.reindexes.queue_page(begin(catalog), limit=4)) == 4
+    active = catalog.reindexes.active()
+    assert active is not None
+    assert (active.waiting, active.done) == (3, 1)
 
 
 def test_what_is_there_already_is_not_queued_again(catalog: Catalog) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from phosphene.catalog.records import GenerationState
 from phosphene.jobs import JobName
 from phosphene.metrics import REGISTRY
 from tests.deploy.test_compose import COMPOSE, HOUSE, SERVICES
+from tests.services import program
 
 DEPLOY = HOUSE / "deploy"
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "phosphene.json").read_text(encoding="utf-8"))
@@ -188,12 +188,13 @@ def test_files_of_the_services_are_there_and_where_they_are_looked_for() -> None
         assert all(port.startswith("127.0.0.1:") for port in SERVICES[name]["ports"])
 
 
-@pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool is not here: it is in Debian's package prometheus"
-)
 def test_the_alerts_fire_when_they_should_and_only_then() -> None:
     for arguments in (["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]):
         done = subprocess.run(
-            ["promtool", *arguments], cwd=DEPLOY / "prometheus", capture_output=True, text=True, check=False
+            [program("promtool", "prometheus"), *arguments],
+            cwd=DEPLOY / "prometheus",
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

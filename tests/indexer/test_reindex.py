@@ -285,6 +285,16 @@ def test_what_can_not_be_asked_for(filled: Engine, tiny_model: Path, other_model
         abort(engine=filled)
 
 
+def test_whoever_begins_is_told_that_the_generator_keeps_the_model_before(
+    filled: Engine, other_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    space = filled.current.space.id  # as that of the bundled generator is, where the starter answers
+    monkeypatch.setattr(assemble, "starter_space", lambda generator: (generator, space))
+    start_reindex(str(other_model), Options(), engine=filled)
+    assert "goes on doing so: that model stays in memory for it" in caplog.text
+    abort(engine=filled)
+
+
 def test_a_restart_with_the_old_setting_answers_with_the_new_model_and_says_so(
     open_with: OpenEngine, pictures: Path, tiny_model: Path, other_model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
