@@ -180,7 +180,7 @@ def _write_rows(database: Database, space: SpaceId, hashes: Sequence[Sha256]) ->
 def _write_points(catalog: Catalog, points: PointsOnDisk, space: SpaceId) -> None:
     after: AssetId | None = None
     while page := catalog.page_assets(tenant=None, after=after, limit=PAGE):
-        points.write([StoredPoint(point_id(asset.id, space), payload_of(asset)) for asset in page])
+        points.write([StoredPoint(point_id(asset.id, space), payload_of(asset, ())) for asset in page])
         after = page[-1].id
 
 
