@@ -346,19 +346,19 @@ def _term_source(term: str, fields: Sequence[Field]) -> object:
     name, operator, value = match["field"], match["operator"], match["value"].strip()
     by_name = {field.name: field for field in fields}
     if name == "colour" and operator in ("=", "!=") and (value.startswith("#") or name not in by_name):
-        near = _colour_source(value)
+        near = colour_source(value)
         return {"not": near} if operator == "!=" else near
     field = _declared(name, by_name)
     if operator in _OPERATOR_OF:
-        return {"field": name, _OPERATOR_OF[operator]: _typed(value, field)}
+        return {"field": name, _OPERATOR_OF[operator]: typed_value(value, field)}
     if value == "*":
         source: object = {"field": name, "exists": True}
     elif field.kind is FieldKind.GEO:
-        source = _area_source(value, field)
+        source = area_source(value, field)
     elif "|" in value:
-        source = {"field": name, "any_of": [_typed(part.strip(), field) for part in value.split("|")]}
+        source = {"field": name, "any_of": [typed_value(part.strip(), field) for part in value.split("|")]}
     else:
-        source = {"field": name, "equals": _typed(value, field)}
+        source = {"field": name, "equals": typed_value(value, field)}
     return {"not": source} if operator == "!=" else source
 
 
@@ -367,7 +367,8 @@ _AROUND = re.compile(rf"{_DEGREES},{_DEGREES},\s*([0-9]+(?:\.[0-9]+)?)\s*(m|km)?
 _BETWEEN = re.compile(rf"{_DEGREES},{_DEGREES}\.\.{_DEGREES},{_DEGREES}")
 
 
-def _area_source(value: str, field: Field) -> object:
+def area_source(value: str, field: Field) -> object:
+    """Read a circle or a box that was written as text into the JSON form of a filter. Raises InvalidFilter."""
     if (around := _AROUND.fullmatch(value)) is not None:
         lat, lon, radius = map(float, around.groups()[:3])
         metres = radius * 1000 if around[4] == "km" else radius
@@ -381,7 +382,8 @@ def _area_source(value: str, field: Field) -> object:
     raise InvalidFilter(msg)
 
 
-def _colour_source(value: str) -> dict[str, object]:
+def colour_source(value: str) -> dict[str, object]:
+    """Read a colour that was written as #ff8800 or #ff8800~0.1 into the JSON form. Raises InvalidFilter."""
     colour, tilde, tolerance = value.partition("~")
     if not tilde:
         return {"colour": colour.strip()}
@@ -392,7 +394,8 @@ def _colour_source(value: str) -> dict[str, object]:
         raise InvalidFilter(msg) from error
 
 
-def _typed(text: str, field: Field) -> object:
+def typed_value(text: str, field: Field) -> object:
+    """Read a value that was written as text, as the field has it. Raises InvalidFilter."""
     try:
         if field.kind is FieldKind.INTEGER:
             return int(text)

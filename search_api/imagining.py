@@ -13,7 +13,7 @@ from phosphene.generation.asked import AskedPart, GenerationRequest
 from phosphene.generation.request import request_generation
 from phosphene.jobs import Jobs
 from phosphene.types import GenerateMode, GenerationId, TenantId
-from search_api.question import SearchQuery, normalised_text
+from search_api.question import Part, SearchQuery
 from search_api.search import SearchAnswer
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def offered(
     if mode is GenerateMode.WHEN_UNMATCHED and answer.match.matched:
         return None
     try:
-        asked = GenerationRequest((_part(query),), seed=SEED)
+        asked = _request(query)
         generation = request_generation(asked, engine=engine, tenant=tenant, jobs=jobs)
     except PhospheneError as error:
         log.info("a picture for a search was refused: %s", type(error).__name__)  # a message may quote the prompt
@@ -59,11 +59,23 @@ def offered(
     return Offer(generation.id, generation.state, generation.error)
 
 
-def _part(query: SearchQuery) -> AskedPart:
-    if query.text is not None:
-        return AskedPart(text=normalised_text(query.text))
-    if query.image is not None:
-        return AskedPart(image=query.image)
-    if query.asset_id is not None:
-        return AskedPart(asset_id=query.asset_id)
-    raise InvalidQuery("a bare vector can't be drawn: ask with a text, a picture or an asset")
+def _request(query: SearchQuery) -> GenerationRequest:
+    """Draw what the question is like; texts that it leads away from, or takes out, go with its own as a negative."""
+    parts = [part for part in query.all_parts if part.weight > 0]
+    if not parts:
+        raise InvalidQuery("a question that only says what is not wanted can't be drawn: say also what is")
+    unwanted = [part for part in query.all_parts if part.weight < 0] + list(query.exclude)
+    words = [part.text for part in unwanted if part.text is not None]
+    in_words = any(part.text is not None for part in parts)
+    return GenerationRequest(
+        tuple(_part(part) for part in parts),
+        edit=query.edit,
+        seed=SEED,
+        negative=", ".join(words) if words and in_words else None,
+    )
+
+
+def _part(part: Part) -> AskedPart:
+    if part.vector is not None:
+        raise InvalidQuery("a bare vector can't be drawn: ask with a text, a picture or an asset")
+    return AskedPart(text=part.text, image=part.image, asset_id=part.asset_id, weight=part.weight)

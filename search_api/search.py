@@ -26,7 +26,7 @@ from phosphene.open_space import OpenSpace
 from phosphene.types import PointId, SpaceId, TenantId
 from phosphene.vectors.base import ScoredPoint, asset_of
 from search_api import cursor as cursors
-from search_api.compose import compose
+from search_api.compose import compose, split_cursor
 from search_api.cursor import Cursor
 from search_api.question import SearchQuery
 
@@ -100,7 +100,9 @@ def run_search(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> Searc
 
 def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: TenantId) -> SearchAnswer:
     watch = _Stopwatch()
-    asked = compose(query, space=space, engine=engine, tenant=tenant)
+    carried, cursor = split_cursor(query.cursor)
+    query = replace(query, cursor=cursor)
+    asked = compose(query, space=space, engine=engine, tenant=tenant, carried=carried)
     watch.lap("embed")
 
     question = asked.fingerprint
@@ -108,8 +110,17 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
     nearest = partial(asked.nearest, index=space.index)
     listed, head = _first_and_page(nearest, query.limit, before=None if by_prior else before)
     watch.lap("vectors")
+    vector, judged = asked.judged(head, index=space.index)
     match = space.judge.judge(
-        Question(tenant, asked.embedding.rows[0], asked.modality, head, asked.filter, left_out=asked.left_out)
+        Question(
+            tenant,
+            vector,
+            asked.modality,
+            judged,
+            asked.filter,
+            left_out=asked.left_out,
+            composed=asked.kind == "composed",
+        )
     )
     watch.lap("match")
 
@@ -146,7 +157,7 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
         space=space.space.id,
         hits=hits,
         match=match,
-        next_cursor=following.encode() if following is not None and following.seen < MAX_DEPTH else None,
+        next_cursor=asked.carry(following.encode()) if following is not None and following.seen < MAX_DEPTH else None,
         timing_ms=watch.timing(),
     )
 

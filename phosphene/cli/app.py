@@ -10,7 +10,7 @@ import typer
 
 from phosphene import __version__
 from phosphene.catalog.records import ReindexState
-from phosphene.cli import imagining, output
+from phosphene.cli import asking, imagining, output
 from phosphene.cli.backend import Asked, Backend, Ingested, choose_backend
 from phosphene.errors import InvalidInput, InvalidQuery
 from phosphene.settings import Settings, load_settings, unknown_names
@@ -127,9 +127,39 @@ def _pairs(column_map: str | None) -> dict[str, str]:
 
 @app.command()
 def search(
-    text: Annotated[str | None, typer.Argument(help="What the picture shows, in your own words.")] = None,
-    image: Annotated[Path | None, typer.Option(help="Search with this picture.")] = None,
-    asset: Annotated[str | None, typer.Option(help="Search for pictures like this asset.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            help="What the picture shows, in your own words, or in the language of the search box: "
+            "2:dog + beach -snow orientation:landscape NOT people."
+        ),
+    ] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[WEIGHT:]FILE", help="Search with this picture; several times, and beside TEXT."),
+    ] = None,
+    asset: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[WEIGHT:]ID", help="Search for pictures like this asset, -1:ID unlike. Several times."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--not", metavar="TEXT|FILE|asset:ID", help="Take out pictures that show this. Several times."),
+    ] = None,
+    rather: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT|FILE|asset:ID", help="Only pictures more like this than --than. Several times."),
+    ] = None,
+    than: Annotated[list[str] | None, typer.Option(metavar="TEXT|FILE|asset:ID", help="See --rather.")] = None,
+    edit: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="BEFORE AFTER", help="Turn the question from what one caption says to the other."),
+    ] = None,
+    theta: Annotated[float, typer.Option(min=0, max=1, help="How far --edit goes.")] = 0.35,
+    best_score: Annotated[
+        bool, typer.Option("--best-score", help="Of several examples, rank by the nearest one instead of their mean.")
+    ] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="TEXT is words only: no sign in it means anything.")] = False,
     filter: Annotated[
         list[str] | None,
         typer.Option(help="year>=1990, keywords=cat|dog, creator=*, isolated=true, colour=#ff8800, or JSON."),
@@ -151,21 +181,27 @@ def search(
     json: Json = False,
 ) -> None:
     """Find pictures by meaning."""
-    if sum(part is not None for part in (text, image, asset)) != 1:
-        raise InvalidQuery("give one of TEXT, --image FILE and --asset ID")
     if generate and cursor is not None:
         raise InvalidQuery("--generate goes with the first page: leave --cursor out")
     imagining.check_output(output_file)
-    asked = Asked(
+    question = asking.Question(
         text=text,
-        image=image,
-        asset=asset,
-        terms=tuple(filter or ()),
+        plain=plain,
+        images=tuple(image or ()),
+        assets=tuple(asset or ()),
+        excluded=tuple(exclude or ()),
+        pairs=asking.pairs_of(rather or [], than or []),
+        edit=edit,
+        theta=theta,
+        best_score=best_score,
+    )
+    request = question.request(
         limit=limit,
         cursor=cursor,
         generate=None if generate is None else GenerateMode.WHEN_UNMATCHED if generate else GenerateMode.NEVER,
         prior_search=prior_search,
     )
+    asked = Asked(request, terms=tuple(filter or ()))
     with _backend("search", data=data, model=model, server=server, api_key=api_key) as backend:
         response = backend.search(asked)
         if not json:

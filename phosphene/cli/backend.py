@@ -12,7 +12,6 @@ from uuid import UUID
 from phosphene.errors import InvalidInput
 from phosphene.holder import current_holder
 from phosphene.settings import Settings
-from phosphene.types import GenerateMode
 from search_api.schemas import (
     AssetOut,
     CalibrationList,
@@ -25,6 +24,7 @@ from search_api.schemas import (
     ReindexAction,
     ReindexRequest,
     ReindexStatus,
+    SearchRequest,
     SearchResponse,
     VerifyResponse,
 )
@@ -34,23 +34,8 @@ from search_api.schemas import (
 class Asked:
     """A search as the command line understood it; terms are filters yet to be parsed."""
 
-    text: str | None
-    image: Path | None
-    asset: str | None
+    request: SearchRequest
     terms: tuple[str, ...]
-    limit: int
-    cursor: str | None
-    generate: GenerateMode | None  # None: as deployed
-    prior_search: bool
-
-    def picture(self) -> bytes | None:
-        """Read the picture to search with. Raises InvalidInput when it can't be read."""
-        if self.image is None:
-            return None
-        try:
-            return self.image.read_bytes()
-        except OSError as error:
-            raise InvalidInput(f"--image {self.image}: {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True)

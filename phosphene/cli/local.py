@@ -29,8 +29,9 @@ from phosphene.filters import parse_terms
 from phosphene.generation.request import cancel_generation, request_generation
 from phosphene.generation.run import run_generation
 from phosphene.jobs import JSON, JobName, Jobs
+from phosphene.query_language import parse_query
 from phosphene.settings import Settings
-from phosphene.types import DEFAULT_TENANT, AssetId, GenerationId, IngestId
+from phosphene.types import DEFAULT_TENANT, GenerationId, IngestId
 from search_api import evaluating, pictures
 from search_api.imagining import offered
 from search_api.schemas import (
@@ -48,7 +49,7 @@ from search_api.schemas import (
     SearchResponse,
     VerifyResponse,
 )
-from search_api.search import SearchQuery, run_search
+from search_api.search import run_search
 
 LISTED = 20  # ingests
 QUARANTINE_PAGE = 1000
@@ -82,21 +83,15 @@ class LocalBackend:
     def search(self, asked: Asked) -> SearchResponse:
         """Find pictures."""
         engine = self._engine
-        query = SearchQuery(
-            text=asked.text,
-            image=asked.picture(),
-            asset_id=AssetId(uuid_of(asked.asset, "asset")) if asked.asset is not None else None,
-            filter=parse_terms(asked.terms, engine.fields(DEFAULT_TENANT)),
-            limit=asked.limit,
-            cursor=asked.cursor,
-            prior_search=asked.prior_search,
-        )
+        fields = engine.fields(DEFAULT_TENANT)
+        typed = parse_query(asked.request.query, fields) if asked.request.query is not None else None
+        query = asked.request.to_query(parse_terms(asked.terms, fields), typed=typed, fetched={})
         answer = run_search(query, engine=engine, tenant=DEFAULT_TENANT)
         if not answer.hits and engine.index.count() == 0 and engine.catalog.count_assets(DEFAULT_TENANT):
             output.warn(f"no picture is embedded with {engine.current.model} yet: phosphene verify --repair does it")
         with self._elsewhere() as jobs:
-            offer = offered(query, answer, asked.generate, engine=engine, tenant=DEFAULT_TENANT, jobs=jobs)
-        return SearchResponse.of(answer, offer)
+            offer = offered(query, answer, asked.request.generate, engine=engine, tenant=DEFAULT_TENANT, jobs=jobs)
+        return SearchResponse.of(query, answer, offer)
 
     def generate(self, asked: GenerateRequest) -> UUID:
         """Note what is to be drawn; await_generation draws it, unless workers do."""

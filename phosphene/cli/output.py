@@ -54,6 +54,8 @@ def hits(response: SearchResponse, *, as_json: bool) -> None:
         note("nothing found")
         return
     line(response.match.note)
+    if not response.understood.plain:
+        line(f"understood: {response.understood.note}")
     room = (shutil.get_terminal_size((_WIDE, 0)).columns if sys.stdout.isatty() else _WIDE) - _FIXED_COLUMNS
     title_room = max(room * 2 // 5, 12)
     about_room = max(room - title_room, 12)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import sys
 import time
 from pathlib import Path
@@ -71,20 +70,7 @@ class RemoteBackend:
 
     def search(self, asked: Asked) -> SearchResponse:
         """Find pictures."""
-        body: dict[str, object] = {"limit": asked.limit}
-        picture = asked.picture()
-        if asked.text is not None:
-            body["text"] = asked.text
-        if picture is not None:
-            body["image"] = base64.b64encode(picture).decode()
-        if asked.asset is not None:
-            body["asset_id"] = asked.asset
-        if asked.cursor is not None:
-            body["cursor"] = asked.cursor
-        if asked.generate is not None:
-            body["generate"] = asked.generate.value
-        if asked.prior_search:
-            body["prior_search"] = True
+        body: dict[str, object] = asked.request.model_dump(mode="json", exclude_defaults=True)
         if asked.terms:
             fields = [Field(field.name, field.kind) for field in self._get("/v1/fields", FieldList).fields]
             parsed = parse_terms(asked.terms, fields)

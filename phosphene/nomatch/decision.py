@@ -59,6 +59,7 @@ class Question:
     points: Sequence[ScoredPoint]
     filter: Filter | None = None
     left_out: frozenset[AssetId] = frozenset()  # assets that were asked with: no part of the background then
+    composed: bool = False  # of several parts: the vector is what they make together
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,10 @@ class Judge:
         known = self._look(tenant)
         in_order = [known.calibrations[modality] for modality in Modality if modality in known.calibrations]
         return [Standing(one, one.stale(known.assets)) for one in in_order]
+
+    def background(self, tenant: TenantId) -> Background:
+        """Give the pictures that a tenant's questions are compared with. Raises Unavailable."""
+        return self._look(tenant).background
 
     def forget(self, tenant: TenantId) -> None:
         """Look again before the next decision: there is a new calibration."""
@@ -265,7 +270,9 @@ def _rule_of_thumb(question: Question, found: Float64 | None, known: _Known, *, 
     else:
         note = f"{'a match' if matched else 'nearest, not a match'} by a rule of thumb: the best hit stands "
         note += f"{z_score:.1f} standard deviations above the catalogue, a match from {threshold:.1f}"
-    if not calibrated and (question.modality is not None or not known.calibrations):
+    if question.composed:
+        note += "; a question of several parts is never calibrated: this is of what they make together"
+    elif not calibrated and (question.modality is not None or not known.calibrations):
         why = "calibrated for another model" if stale else "not calibrated"
         note += f"; {why}: run `phosphene calibrate`"
     return Match(

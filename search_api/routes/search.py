@@ -11,6 +11,7 @@ from fastapi import APIRouter, File, Form, Query, UploadFile
 from indexer.sources.fetch import Fetcher
 from phosphene.assemble import Engine
 from phosphene.errors import Forbidden, InvalidFilter
+from phosphene.query_language import parse_query
 from phosphene.types import AssetId, GenerateMode
 from search_api import problems
 from search_api.auth import PrincipalDep
@@ -29,16 +30,18 @@ CursorText = Annotated[str | None, Query(description="next_cursor of the page be
 
 @router.post("/v1/search", responses=problems.responses(404))
 def search(body: SearchRequest, engine: EngineDep, jobs: JobsDep, principal: PrincipalDep) -> SearchResponse:
-    """Find pictures by a text, a picture, an asset or a vector; have one drawn where none matches.
+    """Find pictures by a text, a picture, an asset, a vector, or any mix of them; have one drawn where none matches.
 
-    The answer does not wait for a drawing: `generation` says where to follow it, or why it was refused.
+    `query` takes the language of the search box, `parts` any mix with weights, `exclude` what shall not be seen. The
+    answer does not wait for a drawing: `generation` says where to follow it, or why it was refused.
     """
     parsed = checked_filter(body.filter, engine=engine, tenant=principal.tenant)
-    fetched = fetched_picture(body.image_url, engine=engine) if body.image_url is not None else None
-    query = body.to_query(parsed, fetched=fetched)
+    fetched = {url: fetched_picture(url, engine=engine) for url in body.urls}
+    typed = parse_query(body.query, engine.fields(principal.tenant)) if body.query is not None else None
+    query = body.to_query(parsed, typed=typed, fetched=fetched)
     answer = run_search(query, engine=engine, tenant=principal.tenant)
     offer = offered(query, answer, body.generate, engine=engine, tenant=principal.tenant, jobs=jobs)
-    return SearchResponse.of(answer, offer)
+    return SearchResponse.of(query, answer, offer)
 
 
 @router.post("/v1/search/image", responses=problems.responses())
@@ -59,7 +62,7 @@ def search_image(  # noqa: PLR0917  FastAPI calls it by name
     query = SearchQuery(image=image.file.read(), filter=parsed, limit=limit, cursor=cursor)
     answer = run_search(query, engine=engine, tenant=principal.tenant)
     offer = offered(query, answer, generate, engine=engine, tenant=principal.tenant, jobs=jobs)
-    return SearchResponse.of(answer, offer)
+    return SearchResponse.of(query, answer, offer)
 
 
 @router.get("/v1/assets/{asset_id}/similar", responses=problems.responses(404))
@@ -74,7 +77,7 @@ def similar(  # noqa: PLR0917  the same
     """Find pictures like one of the catalogue, which is left out. Nothing is ever drawn for a GET."""
     parsed = checked_filter(filter_from_text(filter), engine=engine, tenant=principal.tenant)
     query = SearchQuery(asset_id=AssetId(asset_id), filter=parsed, limit=limit, cursor=cursor)
-    return SearchResponse.of(run_search(query, engine=engine, tenant=principal.tenant))
+    return SearchResponse.of(query, run_search(query, engine=engine, tenant=principal.tenant))
 
 
 def fetched_picture(url: str, *, engine: Engine) -> bytes:

@@ -52,6 +52,10 @@ class EditIn(Body):
     after: Caption = Field(description="what it shall show", examples=["a house in the snow"])
     theta: float = Field(0.35, ge=0, le=1, description="how far to go; 0 changes nothing")
 
+    def to_edit(self) -> Edit:
+        """Make the edit."""
+        return Edit(self.before, self.after, self.theta)
+
 
 class SamplingIn(Body):
     """How the diffusion models are run; what is left out is as the generator does best."""
@@ -134,7 +138,7 @@ class GenerateRequest(Body):
         parts = [single] if single is not None else self.parts or []
         return GenerationRequest(
             parts=tuple(part.to_part() for part in parts),
-            edit=Edit(self.edit.before, self.edit.after, self.edit.theta) if self.edit is not None else None,
+            edit=self.edit.to_edit() if self.edit is not None else None,
             images=self.images,
             seed=self.seed,
             size=parse_size(self.size) if self.size is not None else None,

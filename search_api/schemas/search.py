@@ -2,35 +2,111 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from phosphene.filters import Filter
+from phosphene.filters import Filter, source_of
 from phosphene.nomatch.decision import Match
+from phosphene.query_language import MAX_EXCLUDED, MAX_PARTS, MAX_QUERY, MAX_WEIGHT, ParsedQuery
 from phosphene.types import AssetId, GenerateMode
 from search_api.imagining import Offer
-from search_api.question import DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT, SearchQuery
+from search_api.question import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    MAX_PAIRS,
+    MAX_TEXT,
+    ContextPair,
+    Part,
+    SearchQuery,
+    Strategy,
+    asked_in_words,
+    both,
+)
 from search_api.schemas.assets import AssetOut, asset_fields
-from search_api.schemas.generations import OfferOut
+from search_api.schemas.generations import EditIn, OfferOut
 from search_api.schemas.values import Body, FilterIn, PictureBytes
 from search_api.search import SearchAnswer
+from search_api.understood import Understood, UnderstoodPart, understood
 
 MAX_DIMENSION = 8192
 MAX_EMBEDDED = 64  # texts, and pictures, in one request for embeddings
-_QUESTIONS = ("text", "image", "image_url", "asset_id", "vector")
+MAX_URLS = 4  # pictures of one question that are fetched
+_SOURCES = ("text", "image", "image_url", "asset_id", "vector")
+_COMPOSED = ("query", "parts", "exclude", "context")
+
+
+class SourceIn(Body):
+    """One thing to ask with: exactly one of text, image, image_url, asset_id and vector."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in _SOURCES]})
+
+    text: str | None = Field(None, min_length=1, max_length=2 * MAX_TEXT, description="words, taken as they are")
+    image: PictureBytes | None = Field(None, description="a picture file as base64, with or without a data: prefix")
+    image_url: str | None = Field(
+        None, max_length=2048, description="a public http(s) address; only where PHOSPHENE_FETCH_URLS is on"
+    )
+    asset_id: UUID | None = Field(None, description="a picture of the catalogue; it is not among the hits")
+    vector: list[FiniteFloat] | None = Field(
+        None, min_length=1, max_length=MAX_DIMENSION, description="an embedding in this server's space, of any length"
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        _require_one(self)
+        return self
+
+    def to_part(self, fetched: Mapping[str, bytes], *, weight: float = 1.0) -> Part:
+        """Make the part; `fetched` is what addresses led to."""
+        return Part(
+            text=self.text,
+            image=fetched[self.image_url] if self.image_url is not None else self.image,
+            asset_id=AssetId(self.asset_id) if self.asset_id is not None else None,
+            vector=np.array(self.vector, dtype=np.float64) if self.vector is not None else None,
+            weight=weight,
+        )
+
+
+class PartIn(SourceIn):
+    """One thing to ask with, and what it counts beside the others."""
+
+    weight: FiniteFloat = Field(
+        1.0,
+        ge=-MAX_WEIGHT,
+        le=MAX_WEIGHT,
+        description="relative to the other parts, not 0; below 0 leads away from it. Parts are balanced first, so that "
+        "a picture and a text of one weight count the same",
+    )
+
+
+class ContextPairIn(Body):
+    """Only pictures that are more like the one than like the other."""
+
+    positive: SourceIn
+    negative: SourceIn
 
 
 class SearchRequest(Body):
-    """A question: exactly one of text, image, image_url, asset_id and vector."""
+    """A question: exactly one of text, image, image_url, asset_id and vector; or query and parts, which add up.
+
+    `exclude`, `context`, `edit` and `filter` go with every question; `exclude` and `context` are one by themselves too.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"text": "a cat asleep on a chair", "limit": 12}],
-            "oneOf": [{"required": [name]} for name in _QUESTIONS],
+            "examples": [
+                {"text": "a cat asleep on a chair", "limit": 12},
+                {"query": "2:dog + beach -snow orientation:landscape NOT people"},
+                {
+                    "parts": [{"text": "dog", "weight": 2}, {"image_url": "https://example.org/beach.jpg"}],
+                    "exclude": [{"text": "people"}],
+                },
+            ],
+            "anyOf": [{"required": [name]} for name in (*_SOURCES, *_COMPOSED)],
         }
     )
 
@@ -38,8 +114,41 @@ class SearchRequest(Body):
         None,
         min_length=1,
         max_length=2 * MAX_TEXT,
-        description=f"what the picture shows, in a few words; up to {MAX_TEXT} characters",
+        description=f"what the picture shows, in a few words, taken as they are; up to {MAX_TEXT} characters",
         examples=["a cat asleep on a chair"],
+    )
+    query: str | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_QUERY,
+        description="the language of the search box: parts (`2:dog + beach`), what it leads away from (`-snow`), "
+        "conditions (`orientation:landscape`, `year:2000..2010`, `keywords:cat|dog`) and what is taken out "
+        "(`NOT people`, `without people`). `understood` tells what was made of it. /docs/search has the whole",
+        examples=["2:dog + beach -snow orientation:landscape NOT people"],
+    )
+    parts: list[PartIn] = Field(
+        default_factory=list,
+        max_length=MAX_PARTS,
+        description="texts, pictures, assets and vectors that are one question together",
+    )
+    exclude: list[SourceIn] = Field(
+        default_factory=list,
+        max_length=MAX_EXCLUDED,
+        description="pictures that show one of these are taken out, however well they answer: those far above the "
+        "catalogue with it, and those whose title or keywords name it. Words come singly: people, dog",
+    )
+    context: list[ContextPairIn] = Field(
+        default_factory=list,
+        max_length=MAX_PAIRS,
+        description="only pictures on the right side of every pair; without any parts, those most like the positives",
+    )
+    strategy: Strategy = Field(
+        Strategy.MEAN,
+        description="mean: parts are added up. best_score: each hit is ranked by the part that it is nearest to, and "
+        "left out where it is as near to a part of negative weight",
+    )
+    edit: EditIn | None = Field(
+        None, description="turn the question, a picture above all, from what one caption says to what the other says"
     )
     image: PictureBytes | None = Field(None, description="a picture file as base64, with or without a data: prefix")
     image_url: str | None = Field(
@@ -66,26 +175,104 @@ class SearchRequest(Body):
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
-        asked = [
-            name for name in ("text", "image", "image_url", "asset_id", "vector") if getattr(self, name) is not None
-        ]
-        if len(asked) != 1:
-            given = f"{' and '.join(asked)} at once" if asked else "none of them"
-            msg = f"ask with exactly one of {', '.join(_QUESTIONS)}, not {given}"
-            raise ValueError(msg)
+        if any(getattr(self, name) is not None for name in _SOURCES):
+            _require_one(self)
+            if self.query is not None or self.parts:
+                raise ValueError(f"{_given(self)[0]} is a question alone: put it among the parts to ask with more")
+        elif self.query is None and not (self.parts or self.exclude or self.context):
+            raise ValueError(f"ask with exactly one of {', '.join(_SOURCES)}, or with query or parts")
+        if len(self.urls) > MAX_URLS:
+            raise ValueError(f"a question has at most {MAX_URLS} addresses of pictures, not {len(self.urls)}")
         return self
 
-    def to_query(self, parsed: Filter | None, *, fetched: bytes | None = None) -> SearchQuery:
-        """Make the question; `fetched` is what image_url led to."""
+    @property
+    def urls(self) -> list[str]:
+        """The addresses of pictures in it, each once."""
+        pairs = [one for pair in self.context for one in (pair.positive, pair.negative)]
+        sources = [self.image_url, *(one.image_url for one in [*self.parts, *self.exclude, *pairs])]
+        return list(dict.fromkeys(url for url in sources if url is not None))
+
+    def to_query(
+        self, parsed: Filter | None, *, typed: ParsedQuery | None, fetched: Mapping[str, bytes]
+    ) -> SearchQuery:
+        """Make the question; `typed` is the query read, `fetched` what addresses led to. Raises InvalidQuery."""
+        parts, excluded = asked_in_words(typed) if typed is not None else ((), ())
         return SearchQuery(
             text=self.text,
-            image=self.image if fetched is None else fetched,
-            asset_id=AssetId(self.asset_id) if self.asset_id else None,
+            image=fetched[self.image_url] if self.image_url is not None else self.image,
+            asset_id=AssetId(self.asset_id) if self.asset_id is not None else None,
             vector=np.array(self.vector, dtype=np.float64) if self.vector is not None else None,
-            filter=parsed,
+            parts=(*parts, *(one.to_part(fetched, weight=one.weight) for one in self.parts)),
+            exclude=(*excluded, *(one.to_part(fetched) for one in self.exclude)),
+            context=tuple(
+                ContextPair(pair.positive.to_part(fetched), pair.negative.to_part(fetched)) for pair in self.context
+            ),
+            edit=self.edit.to_edit() if self.edit is not None else None,
+            strategy=self.strategy,
+            filter=both(parsed, typed.filter if typed is not None else None),
             limit=self.limit,
             cursor=self.cursor,
             prior_search=self.prior_search,
+        )
+
+
+def _given(source: SourceIn | SearchRequest) -> list[str]:
+    return [name for name in _SOURCES if getattr(source, name) is not None]
+
+
+def _require_one(source: SourceIn | SearchRequest) -> None:
+    given = _given(source)
+    if len(given) != 1:
+        told = f"{' and '.join(given)} at once" if given else "none of them"
+        raise ValueError(f"ask with exactly one of {', '.join(_SOURCES)}, not {told}")
+
+
+class UnderstoodPartOut(BaseModel):
+    """A part of the question; a picture or a vector that was sent is not sent back."""
+
+    kind: Literal["text", "image", "asset_id", "vector"]
+    text: str | None
+    asset_id: UUID | None
+    weight: float
+
+    @classmethod
+    def of(cls, part: UnderstoodPart) -> Self:
+        """Show a part."""
+        return cls(**asdict(part))
+
+
+class UnderstoodPairOut(BaseModel):
+    """A pair of the context."""
+
+    positive: UnderstoodPartOut
+    negative: UnderstoodPartOut
+
+
+class UnderstoodOut(BaseModel):
+    """How the question was understood."""
+
+    plain: bool = Field(description="it is one text, picture, asset or vector and no more, just as it was sent")
+    parts: list[UnderstoodPartOut]
+    excluded: list[UnderstoodPartOut] = Field(description="pictures that show these were taken out")
+    context: list[UnderstoodPairOut]
+    filter: dict[str, Any] | None = Field(description="of the query and of the request, together")
+    note: str = Field(
+        description="the same in words", examples=["like “dog” (2) and “beach”, without what shows “people”"]
+    )
+
+    @classmethod
+    def of(cls, told: Understood) -> Self:
+        """Show what was understood."""
+        return cls(
+            plain=told.plain,
+            parts=[UnderstoodPartOut.of(part) for part in told.parts],
+            excluded=[UnderstoodPartOut.of(part) for part in told.excluded],
+            context=[
+                UnderstoodPairOut(positive=UnderstoodPartOut.of(one), negative=UnderstoodPartOut.of(other))
+                for one, other in told.context
+            ],
+            filter=None if told.filter is None else source_of(told.filter),
+            note=told.note,
         )
 
 
@@ -93,7 +280,8 @@ class HitOut(AssetOut):
     """A picture that was found."""
 
     score: float = Field(
-        description="cosine between question and picture, -1..1; found_by prior: with what the prior made of it"
+        description="cosine between question and picture, -1..1; found_by prior: with what the prior made of it; "
+        "best_score: with the nearest part, less its mean over the catalogue, and scaled to compare parts"
     )
     found_by: Literal["search", "prior"] = Field(
         "search", description="prior: found with the embedding that the generator's prior predicted for the text"
@@ -104,7 +292,8 @@ class MatchOut(BaseModel):
     """Whether the best hit answers the question; where it does not, the hits are the nearest there are, and no match.
 
     Calibrated (`phosphene calibrate`, POST /v1/calibrations): by its probability. Else by a rule of thumb: how far the
-    best hit stands above the rest of the catalogue.
+    best hit stands above the rest of the catalogue. A question of several parts, or with an edit or a context, is
+    always judged by that rule, as what its parts make together; best_score: as the part nearest to the best hit.
     """
 
     matched: bool
@@ -137,6 +326,7 @@ class SearchResponse(BaseModel):
     """Hits, best first."""
 
     space: str = Field(description="of the model that answered: scores of two spaces can't be compared")
+    understood: UnderstoodOut = Field(description="how the question was understood")
     hits: list[HitOut]
     match: MatchOut = Field(description="of the question: the same on every page")
     next_cursor: str | None = Field(description="pass it as cursor for the hits after these; null at the end")
@@ -146,10 +336,11 @@ class SearchResponse(BaseModel):
     )
 
     @classmethod
-    def of(cls, answer: SearchAnswer, offer: Offer | None = None) -> Self:
+    def of(cls, query: SearchQuery, answer: SearchAnswer, offer: Offer | None = None) -> Self:
         """Show an answer, and what is drawn for it."""
         return cls(
             space=answer.space,
+            understood=UnderstoodOut.of(understood(query)),
             hits=[HitOut(**asset_fields(hit.asset), score=hit.score, found_by=hit.found_by) for hit in answer.hits],
             match=MatchOut.of(answer.match),
             next_cursor=answer.next_cursor,

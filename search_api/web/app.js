@@ -66,7 +66,7 @@ function page(mine) {
   if (now.like) return post("/v1/search", { asset_id: now.like, filter, cursor }, controller.signal);
   if (now.text) {
     const generate = typed ? "never" : undefined; // half a sentence is not worth a drawing; undefined: as deployed
-    return post("/v1/search", { text: now.text, filter, cursor, generate }, controller.signal);
+    return post("/v1/search", { query: now.text, filter, cursor, generate }, controller.signal);
   }
   const after = cursor ? `&after=${encodeURIComponent(cursor)}` : "";
   return get(`/v1/assets?limit=24${after}`, controller.signal).then(({ assets, next_after }) => ({
@@ -92,8 +92,16 @@ function display(answer, mine) {
   const nearest = mine.next ? `The nearest ${mine.found} pictures` : `${mine.found} ${pictures}`;
   at("count").textContent = home ? (catalogue?.assets ? `From the catalogue of ${total} pictures` : "") : nearest;
   at("time").textContent = answer.timing_ms ? `${Math.max(1, Math.round(answer.timing_ms.total))} ms` : "";
+  at("understood").textContent = understood(answer.understood, now);
   verdict(answer.match, mine.found);
   empty(mine);
+}
+
+// What the signs and the "without" of the search box were taken for; nothing where the words stand as they were typed.
+function understood(told, now) {
+  if (!now.text || !told) return "";
+  const asTyped = told.parts.length === 1 && told.parts[0].text === now.text.split(/\s+/).join(" ");
+  return asTyped ? "" : `Understood: ${told.note}`;
 }
 
 // Hits that are no match are shown as what they are: the nearest there is.

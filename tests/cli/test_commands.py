@@ -164,7 +164,9 @@ def test_an_index_damaged_beyond_opening_is_made_anew(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "line"),
     [
-        (["search"], 2, "give one of TEXT, --image FILE and --asset ID"),
+        (["search"], 2, "say what to search with: TEXT, --image FILE or --asset ID"),
+        (["search", "dog colour:red"], 2, "character 5: there is no field 'colour'"),
+        (["search", "dog", "--not", "asset:7"], 2, "not the id"),
         (["search", "   "], 2, "text is empty"),
         (["search", "dog", "--filter", "yeer>=1990"], 2, "no field 'yeer'"),
         (["search", "--image", "nowhere.png"], 2, "--image nowhere.png: No such file"),
