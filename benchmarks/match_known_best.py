@@ -61,6 +61,7 @@ class Wordless:
     """Stands where an encoder is asked for: this world has no words."""
 
     space = SPACE
+    logit_scale = 1.0
 
     def encode_texts(self, texts: object) -> RawEmbeddings:
         """Never called."""

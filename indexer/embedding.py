@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.holding import holding
+from indexer.new_labels import label_new
 from indexer.payload import payload_of
 from phosphene import metrics
 from phosphene.assemble import Engine
@@ -113,6 +114,7 @@ def _store(
     engine: Engine, space: OpenSpace, owners: Mapping[AssetId, TenantId], ids: Sequence[AssetId], embedded: Embedded
 ) -> None:
     name = space.space.id
+    label_new(engine, space, owners, [ids[place] for place in embedded.kept], embedded.unit.rows)
     payloads = payloads_of(engine, owners)
     there = [place for place, kept in enumerate(embedded.kept) if ids[kept] in payloads]
     named = [ids[embedded.kept[place]] for place in there]

@@ -32,6 +32,8 @@ def payload_of(asset: Asset, uris: Sequence[str]) -> Payload:
         "generated": int(asset.generated),
         WORDS: words_of(asset, uris),
     }
+    if asset.labels.keywords:
+        computed["auto_keywords"] = list(asset.labels.keywords)
     said = {name: _stored(value) for name, value in asset.metadata.items() if value is not None}
     return {**said, **computed, **_attributes(asset.attributes)}
 

@@ -27,6 +27,7 @@ from phosphene.generation.weights import Weights, folders_of
 from phosphene.holder import HeldFolder
 from phosphene.images import Limits
 from phosphene.jobs import CeleryJobs, JobName, Jobs, LocalJobs
+from phosphene.labels.vocabulary import Vocabulary, bundled
 from phosphene.nomatch.calibrate import Calibrated, calibrate
 from phosphene.nomatch.calibration import FALSE_MATCH_RATE
 from phosphene.nomatch.decision import Judge
@@ -65,6 +66,7 @@ class Engine:
         self._calibrating = threading.Lock()
         self.spaces = OpenSpaces(catalog.reindexes, settings=settings, make=self._made)
         self._decoders: DecoderPool | None = None
+        self._vocabulary: Vocabulary | None = None
         # Drawing takes one picture after the other: whoever uses the generator holds this.
         self.generating = threading.Lock()
         # Names this engine in leases: no two are alike, wherever and whenever they run.
@@ -162,6 +164,15 @@ class Engine:
             EdgeIndex.discard(_index_folder(self.settings, space))
         else:
             _open_index(self.settings, space).drop()
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words that are said of pictures. Raises InvalidInput for a file that can't be read."""
+        with self._lock:
+            if self._vocabulary is None:
+                own = self.settings.vocabulary
+                self._vocabulary = bundled() if own is None else Vocabulary.read(own)
+            return self._vocabulary
 
     @property
     def generator(self) -> Generator:

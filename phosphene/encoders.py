@@ -43,6 +43,10 @@ class Encoder(Protocol):
     def space(self) -> Space:
         """What the embeddings can be compared with."""
 
+    @property
+    def logit_scale(self) -> float:
+        """What the model multiplies cosines by before a softmax: as it was trained."""
+
     def encode_pixels(self, pixels: Pixels) -> RawEmbeddings:
         """Embed (n, size, size, 3) uint8 pictures, any n >= 0. Thread-safe."""
 
@@ -168,6 +172,11 @@ class OpenClipEncoder:
     def space(self) -> Space:
         """What the embeddings can be compared with."""
         return self._space
+
+    @property
+    def logit_scale(self) -> float:
+        """What the model multiplies cosines by before a softmax."""
+        return float(self._model.logit_scale.exp())
 
     def encode_pixels(self, pixels: Pixels) -> RawEmbeddings:
         """Embed (n, size, size, 3) uint8 pictures, as `phosphene.images.fit` gives them. Raises InvalidInput."""

@@ -16,6 +16,7 @@ from phosphene.encoders import Encoder
 from phosphene.errors import ModelError, Unavailable
 from phosphene.generation.guard import Guard
 from phosphene.generation.retrieve import Predictor
+from phosphene.labels.labeller import Labeller
 from phosphene.nomatch.decision import Judge
 from phosphene.text_embedding import TextEmbedder
 from phosphene.types import SYSTEM_FIELDS, Space
@@ -57,6 +58,7 @@ class OpenSpace:
         self._texts: TextEmbedder | None = None
         self._judge: Judge | None = None
         self._guard: Guard | None = None
+        self._labeller: Labeller | None = None
         self._predictor: Predictor | None = None
 
     @property
@@ -126,6 +128,14 @@ class OpenSpace:
             return self._guard
 
     @property
+    def labeller(self) -> Labeller:
+        """Labels to embeddings, remembered."""
+        with self._lock:
+            if self._labeller is None:
+                self._labeller = Labeller(self.encoder)
+            return self._labeller
+
+    @property
     def predictor(self) -> Predictor:
         """What a text would look like, to search with."""
         space = self.space
@@ -176,7 +186,7 @@ class OpenSpace:
             self.close_index()
             if self._texts is not None:
                 self._texts.close()
-            self._encoder = self._texts = self._guard = self._predictor = None
+            self._encoder = self._texts = self._guard = self._labeller = self._predictor = None
 
     def _require_open(self) -> None:
         if self._closed:

@@ -80,6 +80,11 @@ class Settings(BaseSettings):
     )
     lease_s: float = Field(default=20.0, ge=1, description="so long waits what a worker held that died")
 
+    vocabulary: Path | None = Field(
+        default=None, description="words for pictures: a text file with a line each, or TOML; unset: the bundled ones"
+    )
+    auto_keywords: bool = Field(default=False, description="give pictures keywords as they are embedded")
+
     generator: str = Field(default="starter", description="a folder, a cached name of the hub, or starter")
     generator_prior: str | None = Field(default=None, description="the prior, where it is published apart")
     generate: GenerateMode = Field(default=GenerateMode.NEVER, description="when a search that does not say has one")

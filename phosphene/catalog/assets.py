@@ -16,6 +16,7 @@ from phosphene.catalog.ingests import location_id
 from phosphene.catalog.models import AssetRow, LocationRow
 from phosphene.catalog.records import (
     Asset,
+    AssetLabels,
     AssetState,
     Description,
     IngestCounts,
@@ -46,6 +47,7 @@ COLUMNS = (
     AssetRow.state,
     AssetRow.generated,
     AssetRow.attributes,
+    AssetRow.labels,
 )
 
 _PLACES = 5000  # rows of one select that goes through all places
@@ -74,6 +76,7 @@ def _asset(row: Row[*tuple[Any, ...]]) -> Asset:
         state=AssetState(row[12]),
         generated=row[13],
         attributes=None if row[14] is None else Attributes.of_json(row[14]),
+        labels=AssetLabels.from_json(row[15]),
     )
 
 

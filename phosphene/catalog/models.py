@@ -109,6 +109,7 @@ class AssetRow(Base):
     state: Mapped[str] = mapped_column(String(16))
     generated: Mapped[bool] = mapped_column(Boolean, server_default=false())
     attributes: Mapped[dict[str, Any] | None] = mapped_column(JsonOrNull)
+    labels: Mapped[dict[str, Any] | None] = mapped_column(JsonOrNull)  # what models say, not owners
 
 
 class LocationRow(Base):
@@ -228,6 +229,19 @@ class CalibrationRow(Base):
     space_id: Mapped[str] = mapped_column(ForeignKey("spaces.id", ondelete="CASCADE"), primary_key=True)
     modality: Mapped[str] = mapped_column(String(16), primary_key=True)
     content: Mapped[dict[str, Any]] = mapped_column(JsonValue)  # model, threshold, promises and curves
+    made_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class LabelModelRow(Base):
+    """What labels of a tenant's pictures are made with in a space: numbers, never pickles."""
+
+    __tablename__ = "label_models"
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    space_id: Mapped[str] = mapped_column(ForeignKey("spaces.id", ondelete="CASCADE"), primary_key=True)
+    content: Mapped[dict[str, Any]] = mapped_column(JsonValue)
     made_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

@@ -97,6 +97,39 @@ class Description:
 
 
 @dataclass(frozen=True, slots=True)
+class AssetLabels:
+    """What models say of a picture, kept apart from what its owner says."""
+
+    keywords: Mapping[str, float | None] = field(default_factory=dict)  # the likeliest first; None: not calibrated
+    keywords_space: SpaceId | None = None  # that they were found in
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any] | None) -> AssetLabels:
+        """Read what a row holds: keywords are pairs there, since PostgreSQL does not keep the order of an object."""
+        return cls(**{**said, "keywords": dict(said.get("keywords", ()))}) if said else _NO_LABELS
+
+
+_NO_LABELS = AssetLabels()
+
+
+class LabelModelKind(StrEnum):
+    """What a label model is for."""
+
+    CALIBRATION = "calibration"  # of the probability that a picture carries a word
+
+
+@dataclass(frozen=True, slots=True)
+class LabelModel:
+    """What labels are made with in a space; the content is JSON that its maker reads."""
+
+    kind: LabelModelKind
+    name: str
+    space_id: SpaceId
+    content: Mapping[str, Any]
+    made_at: datetime  # UTC
+
+
+@dataclass(frozen=True, slots=True)
 class Asset:
     """A picture with its metadata."""
 
@@ -115,6 +148,7 @@ class Asset:
     state: AssetState
     generated: bool = False  # imagined, not found
     attributes: Attributes | None = None  # None: registered before there were any; `phosphene verify --repair`
+    labels: AssetLabels = _NO_LABELS
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,13 @@ from phosphene.catalog.models import (
     AssetRow,
     CalibrationRow,
     EmbeddingRow,
+    LabelModelRow,
     PointerRow,
     ReindexRow,
     SpaceRow,
     WorkRow,
 )
-from phosphene.catalog.records import AssetState, NamedSpace, Reindex, ReindexState, Serving, storable
+from phosphene.catalog.records import AssetState, LabelModelKind, NamedSpace, Reindex, ReindexState, Serving, storable
 from phosphene.catalog.spaces import ANSWERS, WRITES_BOTH, hold_spaces, space_of
 from phosphene.errors import InvalidInput, NotFound
 from phosphene.types import AssetId, ReindexId, Space, SpaceId, TenantId
@@ -280,6 +281,8 @@ class Reindexes:
         with self._database.writing() as connection:
             connection.execute(delete(WorkRow).where(WorkRow.space_id == space))
             connection.execute(delete(CalibrationRow).where(CalibrationRow.space_id == space))
+            learned = LabelModelRow.kind == LabelModelKind.CALIBRATION  # others can be made again from their examples
+            connection.execute(delete(LabelModelRow).where(LabelModelRow.space_id == space, learned))
             some = select(EmbeddingRow.asset_id).where(EmbeddingRow.space_id == space).limit(_FORGOTTEN_AT_ONCE)
             gone = delete(EmbeddingRow).where(EmbeddingRow.space_id == space, EmbeddingRow.asset_id.in_(some))
             return connection.execute(gone).rowcount

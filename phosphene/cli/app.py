@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +9,16 @@ import typer
 
 from phosphene import __version__
 from phosphene.catalog.records import ReindexState
-from phosphene.cli import asking, imagining, output
+from phosphene.cli import asking, imagining, labelling, output
 from phosphene.cli.backend import Asked, Backend, Ingested, choose_backend
+from phosphene.cli.options import ApiKey, Data, Json, Limit, Model, Output, Server
+from phosphene.cli.options import backend as _backend
+from phosphene.cli.options import settings as _settings
 from phosphene.errors import InvalidInput, InvalidQuery
-from phosphene.settings import Settings, load_settings, unknown_names
+from phosphene.settings import load_settings
 from phosphene.types import GenerateMode, Modality
 from search_api.schemas import ReindexAction
+from search_api.schemas.labels import KeywordsRequest
 
 app = typer.Typer(
     name="phosphene",
@@ -25,35 +28,6 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-Server = Annotated[
-    str | None, typer.Option(envvar="PHOSPHENE_SERVER", help="Ask this server instead of opening the data folder.")
-]
-ApiKey = Annotated[str | None, typer.Option(envvar="PHOSPHENE_API_KEY", help="Key for --server.")]
-Data = Annotated[Path | None, typer.Option(help="Embedded data folder (PHOSPHENE_DATA, default ./phosphene-data).")]
-Model = Annotated[str | None, typer.Option(help="OpenCLIP name/tag, folder, hf-hub: name, starter (PHOSPHENE_MODEL).")]
-Limit = Annotated[int, typer.Option(min=1, max=100, help="How many.")]
-Output = Annotated[
-    Path | None,
-    typer.Option(
-        "-o", "--output", help="Write the picture to this .png or .webp file, or into this folder; several: FILE-0 …"
-    ),
-]
-
-
-def _settings(**overrides: object) -> Settings:
-    for hint in unknown_names():
-        if not hint.startswith(("PHOSPHENE_SERVER ", "PHOSPHENE_API_KEY ")):
-            output.warn(hint)
-    return load_settings(**overrides)
-
-
-def _backend(
-    command: str, *, data: Path | None, model: str | None, server: str | None, api_key: str | None
-) -> AbstractContextManager[Backend]:
-    settings = _settings(data=data, model=model)
-    return choose_backend(settings, command=f"phosphene {command}", server=server, api_key=api_key)
 
 
 @app.callback(invoke_without_command=True)
@@ -80,6 +54,9 @@ def ingest(
     ] = None,
     fetch_urls: Annotated[bool, typer.Option("--fetch-urls", help="Fetch pictures from http(s) addresses.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Start it and come back (needs a server).")] = False,
+    keywords: Annotated[
+        bool, typer.Option("--keywords", help="Give new pictures automatic keywords, too (PHOSPHENE_AUTO_KEYWORDS).")
+    ] = False,
     data: Data = None,
     model: Model = None,
     server: Server = None,
@@ -87,6 +64,8 @@ def ingest(
     json: Json = False,
 ) -> None:
     """Add pictures. Run again at will: what is known is skipped, what was interrupted goes on."""
+    if keywords and no_wait:
+        raise InvalidInput("--keywords waits for the pictures: leave --no-wait out, or set PHOSPHENE_AUTO_KEYWORDS")
     with _backend("ingest", data=data, model=model, server=server, api_key=api_key) as backend:
         if sources[0] == "status":
             _ingest_status(backend, sources[1:], json=json)
@@ -99,7 +78,10 @@ def ingest(
             wait=not no_wait,
         )
         response = backend.ingest(asked)
+        labelled = backend.keywords(KeywordsRequest(new_only=True)) if keywords else None
     output.ingested(response, as_json=json)
+    if labelled is not None and not json:
+        labelling.print_keywords(labelled, as_json=False)
     if response.state == "failed":
         raise typer.Exit(1)
 
@@ -494,6 +476,11 @@ def reindex(
     output.reindexed(now, reindexing.lines(now), as_json=json)
     if wanted is not None and now.reindex is not None and now.reindex.state is ReindexState.REFUSED:
         raise typer.Exit(1)
+
+
+app.command()(labelling.classify)
+app.command()(labelling.describe)
+app.command()(labelling.keywords)
 
 
 @app.command()

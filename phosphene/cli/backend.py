@@ -28,6 +28,14 @@ from search_api.schemas import (
     SearchResponse,
     VerifyResponse,
 )
+from search_api.schemas.labels import (
+    ClassifyRequest,
+    ClassifyResponse,
+    DescribeRequest,
+    DescribeResponse,
+    KeywordsRequest,
+    KeywordsResponse,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +110,18 @@ class Backend(Protocol):
 
     def evaluate(self, asked: EvaluationRequest) -> EvaluationOut:
         """Measure how good search is on the catalogue."""
+        ...
+
+    def classify(self, asked: ClassifyRequest) -> ClassifyResponse:
+        """Tell which labels a picture shows."""
+        ...
+
+    def describe(self, asked: DescribeRequest) -> DescribeResponse:
+        """Describe a picture."""
+        ...
+
+    def keywords(self, asked: KeywordsRequest) -> KeywordsResponse:
+        """Give pictures automatic keywords."""
         ...
 
     def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:

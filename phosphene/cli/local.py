@@ -16,6 +16,7 @@ from uuid import UUID
 from indexer import pipeline
 from indexer.generated import accept_picture
 from indexer.jobs import handlers
+from indexer.labelling import write_keywords
 from indexer.progress import progress_for
 from indexer.reindex import ACTIONS, advance, start_reindex
 from indexer.sources import SourceOptions
@@ -34,6 +35,7 @@ from phosphene.settings import Settings
 from phosphene.types import DEFAULT_TENANT, GenerationId, IngestId
 from search_api import evaluating, pictures
 from search_api.imagining import offered
+from search_api.labelling import run_classify, run_describe
 from search_api.schemas import (
     AssetOut,
     CalibrationList,
@@ -48,6 +50,14 @@ from search_api.schemas import (
     ReindexStatus,
     SearchResponse,
     VerifyResponse,
+)
+from search_api.schemas.labels import (
+    ClassifyRequest,
+    ClassifyResponse,
+    DescribeRequest,
+    DescribeResponse,
+    KeywordsRequest,
+    KeywordsResponse,
 )
 from search_api.search import run_search
 
@@ -258,6 +268,29 @@ class LocalBackend:
     def evaluate(self, asked: EvaluationRequest) -> EvaluationOut:
         """Ask golden queries, and the index against exact search."""
         return evaluating.evaluate(asked, engine=self._engine, tenant=DEFAULT_TENANT)
+
+    def classify(self, asked: ClassifyRequest) -> ClassifyResponse:
+        """Tell which labels a picture shows."""
+        found = run_classify(
+            asked.picture(),
+            asked.labels,
+            templates=asked.templates,
+            each=asked.multi_label,
+            engine=self._engine,
+            tenant=DEFAULT_TENANT,
+        )
+        return ClassifyResponse.of(found, each=asked.multi_label, limit=asked.limit)
+
+    def describe(self, asked: DescribeRequest) -> DescribeResponse:
+        """Describe a picture."""
+        space, found = run_describe(
+            asked.picture(), asked.kinds, most=asked.limit, engine=self._engine, tenant=DEFAULT_TENANT
+        )
+        return DescribeResponse.of(space, found)
+
+    def keywords(self, asked: KeywordsRequest) -> KeywordsResponse:
+        """Give pictures automatic keywords."""
+        return KeywordsResponse.of(write_keywords(asked.asked(), engine=self._engine, tenant=DEFAULT_TENANT))
 
     def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:
         """Begin or steer a change of the model."""

@@ -40,6 +40,14 @@ from search_api.schemas import (
     SearchResponse,
     VerifyResponse,
 )
+from search_api.schemas.labels import (
+    ClassifyRequest,
+    ClassifyResponse,
+    DescribeRequest,
+    DescribeResponse,
+    KeywordsRequest,
+    KeywordsResponse,
+)
 
 POLL_S = 0.3
 TIMEOUT_S = 60.0
@@ -171,6 +179,18 @@ class RemoteBackend:
         body = asked.model_dump(mode="json", exclude_none=True)
         return self._post("/v1/evaluations", body, EvaluationOut, timeout_s=None)
 
+    def classify(self, asked: ClassifyRequest) -> ClassifyResponse:
+        """Let the server tell which labels a picture shows."""
+        return self._post("/v1/classify", _body(asked), ClassifyResponse, timeout_s=None)
+
+    def describe(self, asked: DescribeRequest) -> DescribeResponse:
+        """Let the server describe a picture."""
+        return self._post("/v1/describe", _body(asked), DescribeResponse, timeout_s=None)
+
+    def keywords(self, asked: KeywordsRequest) -> KeywordsResponse:
+        """Let the server give pictures keywords; takes as long as it takes."""
+        return self._post("/v1/keywords", _body(asked), KeywordsResponse, timeout_s=None)
+
     def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:
         """Have the server begin or steer a change of the model; a folder is one of its machine."""
         del wait  # it goes on in any case
@@ -217,6 +237,10 @@ class RemoteBackend:
         if response.is_success:
             return response
         raise _error(response, self._url)
+
+
+def _body(asked: BaseModel) -> dict[str, object]:
+    return asked.model_dump(mode="json", exclude_none=True)
 
 
 def _error(response: httpx2.Response, url: str) -> PhospheneError:

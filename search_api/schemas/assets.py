@@ -52,6 +52,11 @@ class AssetOut(BaseModel):
     attributes: AttributesOut | None = Field(
         None, description="null: ingested by an older Phosphene; `phosphene verify --repair` fills it in"
     )
+    auto_keywords: dict[str, float | None] = Field(
+        default_factory=dict,
+        description="words that the model gave it (POST /v1/keywords) -> probability; null: not calibrated",
+        examples=[{"fruit": 0.81, "food": 0.64}],
+    )
     state: AssetState = Field(description="registered: waiting for its embedding; indexed: searchable; failed")
     image_url: str = Field(description="a preview of at most 1024 pixels a side")
     thumbnail_url: str = Field(description="at most 256 pixels a side")
@@ -107,6 +112,7 @@ def asset_fields(asset: Asset) -> dict[str, Any]:
         "added_at": asset.added_at,
         "generated": asset.generated,
         "attributes": None if asset.attributes is None else _attribute_fields(asset.attributes),
+        "auto_keywords": dict(asset.labels.keywords),
         "state": asset.state,
         "image_url": picture_url(asset.id, "preview"),
         "thumbnail_url": picture_url(asset.id, "thumbnail"),

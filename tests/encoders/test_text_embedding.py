@@ -30,6 +30,7 @@ class GatedEncoder:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self.space = encoder.space
+        self.logit_scale = encoder.logit_scale
         self.batches: list[list[str]] = []
         self.entered = threading.Semaphore(0)
         self.gate = threading.Event()

@@ -65,6 +65,7 @@ class NamedOtherwise:
         self._inner = inner
         self._length = length
         self.space: Space = replace(inner.space, model=VIT_L_14)
+        self.logit_scale = inner.logit_scale
 
     def encode_pixels(self, pixels: Pixels) -> RawEmbeddings:
         unit = self._inner.encode_pixels(pixels).unit().rows

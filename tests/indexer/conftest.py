@@ -85,6 +85,10 @@ class WatchedEncoder:
         return self.inner.space
 
     @property
+    def logit_scale(self) -> float:
+        return self.inner.logit_scale
+
+    @property
     def pictures(self) -> int:
         return sum(self.batches)
 

@@ -265,6 +265,7 @@ class CountingEncoder:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder, self.space, self.texts = encoder, encoder.space, 0
+        self.logit_scale = encoder.logit_scale
 
     def encode_texts(self, texts: Sequence[str]) -> RawEmbeddings:
         self.texts += len(texts)

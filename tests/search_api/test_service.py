@@ -32,6 +32,10 @@ class CountingEncoder:
     def space(self) -> Space:
         return self.encoder.space
 
+    @property
+    def logit_scale(self) -> float:
+        return self.encoder.logit_scale
+
     def encode_pixels(self, pixels: Pixels) -> RawEmbeddings:
         return self.encoder.encode_pixels(pixels)
 

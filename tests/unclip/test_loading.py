@@ -381,6 +381,7 @@ class OtherEncoder:
     space: Space
     encode_texts: Callable[..., RawEmbeddings]
     encode_pixels: Callable[..., RawEmbeddings]
+    logit_scale: float = 100.0
 
 
 def test_the_starter_wants_the_encoder_that_it_was_trained_with(

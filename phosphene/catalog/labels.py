@@ -1,0 +1,95 @@
+"""Words that models say of pictures, apart from what owners say; and what these words are made with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, select, update
+
+from phosphene.catalog.database import Database, in_chunks, insert_into
+from phosphene.catalog.ingests import ensure_tenant
+from phosphene.catalog.models import AssetRow, LabelModelRow
+from phosphene.catalog.records import LabelModel, LabelModelKind
+from phosphene.types import AssetId, SpaceId, TenantId
+
+
+class Labels:
+    """The labels of a catalogue; safe to use from many threads. Each method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def models(self, tenant: TenantId, kind: LabelModelKind) -> list[LabelModel]:
+        """List what a tenant's labels of a kind are made with, of all spaces, by name, the latest first."""
+        row = LabelModelRow
+        statement = select(row.kind, row.name, row.space_id, row.content, row.made_at)
+        statement = statement.where(row.tenant_id == tenant, row.kind == kind)
+        with self._database.reading() as connection:
+            found = connection.execute(statement.order_by(row.name, row.made_at.desc())).all()
+        return [
+            LabelModel(LabelModelKind(kind), name, SpaceId(space), content, at)
+            for kind, name, space, content, at in found
+        ]
+
+    def store_model(self, tenant: TenantId, model: LabelModel) -> None:
+        """Keep a model in place of the one of the same kind, name and space. The space must be recorded."""
+        with self._database.writing() as connection:
+            ensure_tenant(connection, tenant)
+            insert = insert_into(connection, LabelModelRow)
+            replaced = {"content": insert.excluded.content, "made_at": insert.excluded.made_at}
+            connection.execute(
+                insert.on_conflict_do_update(index_elements=["tenant_id", "kind", "name", "space_id"], set_=replaced),
+                {
+                    "tenant_id": tenant,
+                    "kind": model.kind,
+                    "name": model.name,
+                    "space_id": model.space_id,
+                    "content": dict(model.content),
+                    "made_at": model.made_at,
+                },
+            )
+
+    def delete_model(self, tenant: TenantId, kind: LabelModelKind, name: str) -> bool:
+        """Forget a model in all spaces; tell whether there was one."""
+        row = LabelModelRow
+        with self._database.writing() as connection:
+            gone = connection.execute(
+                delete(row).where(row.tenant_id == tenant, row.kind == kind, row.name == name).returning(row.name)
+            )
+            return gone.first() is not None
+
+    def set_keywords(
+        self, tenant: TenantId, space_id: SpaceId, keywords: Mapping[AssetId, Mapping[str, float | None]]
+    ) -> list[AssetId]:
+        """Write automatic keywords over those before; give the pictures whose labels differ now."""
+        said = {
+            id_: {"keywords": [[word, known] for word, known in words.items()], "keywords_space": space_id}
+            for id_, words in keywords.items()
+        }
+        with self._database.writing() as connection:
+            return change(connection, tenant, said)
+
+
+def change(connection: Connection, tenant: TenantId, said: Mapping[AssetId, Mapping[str, Any]]) -> list[AssetId]:
+    """Change parts of the labels of pictures, as `AssetLabels.from_json` reads them; the rest stays.
+
+    Gives those pictures, of those there are, that changed.
+    """
+    rows: list[dict[str, Any]] = []
+    for chunk in in_chunks(sorted(said)):
+        locked = (
+            select(AssetRow.id, AssetRow.labels)
+            .where(AssetRow.id.in_(chunk), AssetRow.tenant_id == tenant)
+            .order_by(AssetRow.id)
+            .with_for_update()
+        )
+        for id_, before in connection.execute(locked):
+            after = {name: value for name, value in {**(before or {}), **said[AssetId(id_)]}.items() if value}
+            if after != (before or {}):
+                rows.append({"the_id": id_, "labels": after})
+    if rows:
+        connection.execute(
+            update(AssetRow).where(AssetRow.id == bindparam("the_id")).values(labels=bindparam("labels")), rows
+        )
+    return [AssetId(row["the_id"]) for row in rows]

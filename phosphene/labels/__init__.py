@@ -1,0 +1,1 @@
+"""Words for pictures: classes, keywords, descriptions, labels learned from examples, and what needs a second look."""
