@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,16 +15,16 @@ import numpy as np
 
 from indexer.embedding import renew_payloads
 from indexer.new_labels import label_calibration
+from indexer.walking import vectors
 from phosphene.assemble import Engine
-from phosphene.catalog.records import Asset, AssetState, LabelModel, LabelModelKind
-from phosphene.errors import InvalidInput, NotFound
+from phosphene.catalog.records import AssetState, LabelModel, LabelModelKind
+from phosphene.errors import InvalidInput
 from phosphene.jobs import show_life
 from phosphene.labels.calibration import SAMPLE, LabelCalibration, calibrate_labels, carried_words
 from phosphene.labels.keywords import MIN_PROBABILITY, MOST, keywords_of
 from phosphene.open_space import OpenSpace
-from phosphene.types import AssetId, Float32, TenantId, point_id
+from phosphene.types import Float32, TenantId
 
-_PAGE = 500
 _GROWN = 1.5  # as many pictures with keywords as a calibration was learned from: it is learned anew
 
 
@@ -62,7 +62,7 @@ def calibrate(tenant: TenantId, *, engine: Engine) -> LabelCalibration:
     with engine.answering() as space:
         pictures: list[Float32] = []
         carried: list[frozenset[str]] = []
-        for assets, rows in _vectors(tenant, space, engine):
+        for assets, rows in vectors(tenant, space, engine=engine):
             for asset, row in zip(assets, rows, strict=True):
                 if words := carried_words(asset.metadata):
                     pictures.append(row)
@@ -92,7 +92,7 @@ def write_keywords(
     seen = told = 0
     with engine.answering() as space:
         calibration, reason = _learned(tenant, space, engine)
-        for assets, rows in _vectors(tenant, space, engine):
+        for assets, rows in vectors(tenant, space, engine=engine):
             show_life()
             at = [
                 place
@@ -120,16 +120,6 @@ def write_keywords(
     return KeywordsDone(seen, told, dict(counted.most_common()), calibration, reason, stopped=False)
 
 
-def vector_of(id_: AssetId, space: OpenSpace, *, engine: Engine, tenant: TenantId) -> Float32:
-    """Give the embedding (d,) of a tenant's picture. Raises NotFound."""
-    engine.catalog.asset(tenant, id_)
-    point = point_id(id_, space.space.id)
-    found = space.index.vectors([point]).get(point)
-    if found is None:
-        raise NotFound(f"asset {id_} has no embedding yet: try again when its ingest has finished")
-    return np.asarray(found, dtype=np.float32)
-
-
 def _learned(tenant: TenantId, space: OpenSpace, engine: Engine) -> tuple[LabelCalibration | None, str | None]:
     known = label_calibration(tenant, space, engine=engine)
     indexed = engine.catalog.count_assets(tenant, AssetState.INDEXED)
@@ -139,15 +129,3 @@ def _learned(tenant: TenantId, space: OpenSpace, engine: Engine) -> tuple[LabelC
         return calibrate(tenant, engine=engine), None
     except InvalidInput as error:
         return known, None if known is not None else str(error)
-
-
-def _vectors(tenant: TenantId, space: OpenSpace, engine: Engine) -> Iterator[tuple[list[Asset], Float32]]:
-    """Walk through a tenant's pictures that the index holds, in the order of their ids, with rows (n, d)."""
-    after: AssetId | None = None
-    while page := engine.catalog.page_assets(tenant=tenant, after=after, limit=_PAGE):
-        after = page[-1].id
-        found = space.index.vectors([point_id(asset.id, space.space.id) for asset in page])
-        there = [asset for asset in page if point_id(asset.id, space.space.id) in found]
-        if there:
-            rows = np.stack([found[point_id(asset.id, space.space.id)] for asset in there])
-            yield there, np.asarray(rows, dtype=np.float32)

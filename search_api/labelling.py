@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from indexer.labelling import vector_of
 from indexer.new_labels import label_calibration
+from indexer.walking import vector_of
 from phosphene.assemble import Engine
 from phosphene.encoders import PromptTemplates, imagenet_prompts
 from phosphene.errors import InvalidInput
