@@ -249,7 +249,7 @@ class _Step:
 
     def _calibrate(self, reindex: Reindex, after: OpenSpace) -> None:
         """Learn to tell matches in the new space, for tenants that have calibrated the one before."""
-        before = self._open(reindex.before)
+        before, options = self._open(reindex.before), Options.from_json(reindex.options)
         for tenant in self._engine.catalog.reindexes.calibrated_tenants(reindex.before.space.id):
             show_life()
             done = {one.calibration.modality for one in after.judge.standing(tenant) if not one.stale}
@@ -257,7 +257,12 @@ class _Step:
                 kind, rate = standing.calibration.modality, standing.calibration.false_match_rate
                 if kind not in done:  # by whoever was at this before
                     self._engine.calibrate(
-                        tenant, false_match_rate=rate, stop=self._stop, space=after, modalities=(kind,)
+                        tenant,
+                        false_match_rate=rate,
+                        stop=self._stop,
+                        space=after,
+                        modalities=(kind,),
+                        golden=options.golden if tenant == options.tenant else (),
                     )
 
     def _swap(self, reindex: Reindex) -> bool:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,7 @@ from phosphene.catalog.records import Serving
 from phosphene.decoding import DecoderPool
 from phosphene.encoders import Encoder, load_encoder
 from phosphene.errors import InvalidSettings, ModelError, ModelNotFound, Overloaded, PhospheneError, SpaceMismatch
+from phosphene.evaluation.golden import GoldenQuery, look_up
 from phosphene.generation.guard import Guard
 from phosphene.generation.retrieve import Predictor
 from phosphene.generation.weights import Weights, folders_of
@@ -293,11 +295,15 @@ class Engine:
         stop: threading.Event | None = None,
         space: OpenSpace | None = None,
         modalities: Collection[Modality] = tuple(Modality),
+        golden: Sequence[GoldenQuery] = (),
     ) -> list[Calibrated]:
         """Learn to tell matches in a tenant's catalogue, in the space that answers or in another.
 
-        Raises Overloaded while another calibration is being done.
+        Raises Overloaded while another calibration is being done, InvalidInput where golden queries name pictures and
+        none of these is here.
         """
+        judged = look_up(golden, tenant=tenant, named=partial(self.catalog.assets_named, tenant)) if golden else []
+        answers = {query.text: tuple(query.gains) for query in judged if query.gains}
         if not self._calibrating.acquire(blocking=False):
             raise Overloaded("another calibration is under way: try again when it is done", retry_after_s=30.0)
         try:
@@ -311,6 +317,7 @@ class Engine:
                     false_match_rate=false_match_rate,
                     stop=stop,
                     modalities=modalities,
+                    golden=answers,
                 )
         finally:
             self._calibrating.release()

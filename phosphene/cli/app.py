@@ -15,6 +15,7 @@ from phosphene.cli.options import ApiKey, Data, Json, Limit, Model, Output, Serv
 from phosphene.cli.options import backend as _backend
 from phosphene.cli.options import settings as _settings
 from phosphene.errors import InvalidInput, InvalidQuery
+from phosphene.evaluation.golden import read_golden
 from phosphene.settings import load_settings
 from phosphene.types import GenerateMode, Modality
 from search_api.schemas import ReindexAction
@@ -315,6 +316,9 @@ def calibrate(
     false_match_rate: Annotated[
         float, typer.Option(help="Share of wrong best hits that may be called a match, between 0 and 1.")
     ] = 0.1,
+    golden: Annotated[
+        Path | None, typer.Option(help="Learn from these golden queries too: JSONL as `phosphene evaluate` reads it.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw ROC and reliability into this PNG file.")] = None,
     data: Data = None,
     model: Model = None,
@@ -327,8 +331,9 @@ def calibrate(
         raise InvalidInput(f"the false-match rate lies between 0 and 1, not at {false_match_rate}")
     if plot is not None and not plot.absolute().parent.is_dir():
         raise InvalidInput(f"there is no folder {plot.absolute().parent} for --plot")
+    judged = read_golden(golden) if golden is not None else []
     with _backend("calibrate", data=data, model=model, server=server, api_key=api_key) as backend:
-        response = backend.calibrate(false_match_rate=false_match_rate)
+        response = backend.calibrate(false_match_rate=false_match_rate, golden=judged)
     output.calibrated(response, as_json=json)
     if plot is not None:
         from phosphene.cli.plot import draw_calibrations

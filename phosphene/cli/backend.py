@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from phosphene.errors import InvalidInput
+from phosphene.evaluation.golden import GoldenQuery
 from phosphene.holder import current_holder
 from phosphene.settings import Settings
 from search_api.schemas import (
@@ -104,7 +105,7 @@ class Backend(Protocol):
         """Compare catalogue, blobs and index."""
         ...
 
-    def calibrate(self, *, false_match_rate: float) -> CalibrationList:
+    def calibrate(self, *, false_match_rate: float, golden: Sequence[GoldenQuery] = ()) -> CalibrationList:
         """Learn to tell matches."""
         ...
 

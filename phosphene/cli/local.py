@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from types import TracebackType
@@ -26,6 +26,7 @@ from phosphene.cli import output, reindexing
 from phosphene.cli.backend import Asked, Ingested, uuid_of
 from phosphene.cli.imagining import POLL_S, StepBar, follow, told_cancelled
 from phosphene.errors import DamagedData, InvalidInput
+from phosphene.evaluation.golden import GoldenQuery
 from phosphene.filters import parse_terms
 from phosphene.generation.request import cancel_generation, request_generation
 from phosphene.generation.run import run_generation
@@ -259,10 +260,10 @@ class LocalBackend:
                 self._engine.discard_index()
         return VerifyResponse.of(verify(engine=self._engine, repair=repair))
 
-    def calibrate(self, *, false_match_rate: float) -> CalibrationList:
-        """Ask the catalogue its own captions, and keep what that teaches."""
+    def calibrate(self, *, false_match_rate: float, golden: Sequence[GoldenQuery] = ()) -> CalibrationList:
+        """Ask the catalogue its own captions, and golden queries; keep what that teaches."""
         engine = self._engine
-        outcomes = engine.calibrate(DEFAULT_TENANT, false_match_rate=false_match_rate)
+        outcomes = engine.calibrate(DEFAULT_TENANT, false_match_rate=false_match_rate, golden=golden)
         return CalibrationList.of(engine.judge.standing(DEFAULT_TENANT), outcomes)
 
     def evaluate(self, asked: EvaluationRequest) -> EvaluationOut:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -18,6 +19,7 @@ from phosphene.cli import reindexing
 from phosphene.cli.backend import Asked, Ingested, uuid_of
 from phosphene.cli.imagining import follow
 from phosphene.errors import Forbidden, InvalidInput, NotFound, Overloaded, PhospheneError, Unavailable
+from phosphene.evaluation.golden import GoldenQuery
 from phosphene.filters import parse_terms, source_of
 from phosphene.model_files import full_name
 from phosphene.types import Field
@@ -170,9 +172,13 @@ class RemoteBackend:
         """Compare catalogue, blobs and index; takes as long as it takes."""
         return self._post("/v1/verify", {"repair": repair}, VerifyResponse, timeout_s=None)
 
-    def calibrate(self, *, false_match_rate: float) -> CalibrationList:
+    def calibrate(self, *, false_match_rate: float, golden: Sequence[GoldenQuery] = ()) -> CalibrationList:
         """Let the server calibrate; takes as long as it takes."""
-        return self._post("/v1/calibrations", {"false_match_rate": false_match_rate}, CalibrationList, timeout_s=None)
+        asked = {
+            "false_match_rate": false_match_rate,
+            "golden": [{"query": query.text, "relevant": dict(query.relevant)} for query in golden],
+        }
+        return self._post("/v1/calibrations", asked, CalibrationList, timeout_s=None)
 
     def evaluate(self, asked: EvaluationRequest) -> EvaluationOut:
         """Let the server measure; takes as long as it takes."""

@@ -1,6 +1,7 @@
 """Asking a catalogue its own captions: with their pictures in place, and with these and their lookalikes taken out.
 
-A title or keyword is asked as a text, a picture of the catalogue as a picture. Three things keep that honest:
+A title or keyword is asked as a text, a picture of the catalogue as a picture. Queries that people judged are asked
+beside them. Three things keep that honest:
 - Of every second question the caption is not heard as a witness where hits carry it: people ask in the words of the
   titles at times, and at times in others. Always heard, the evidence would be the answer, and nothing else would count;
   never heard, words that are merely near would count for too much.
@@ -16,7 +17,7 @@ embedded to be compared with a caption. Only pictures with new words among the c
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
@@ -47,6 +48,7 @@ _AT_ONCE = 16
 _EMBEDDED_AT_ONCE = 64
 _PAGE = 1000
 Thing = TypeVar("Thing")
+Golden = Mapping[str, Collection[AssetId]]  # texts -> pictures that answer them, as people judged
 
 _FILTERABLE = (FieldKind.KEYWORD, FieldKind.INTEGER, FieldKind.BOOL)
 
@@ -123,6 +125,21 @@ class Examination:
         rows = _Rows()
         for question, points, cut in self._answers(self._also_filtered(asked)):
             self._try(replace(question, heard=self._random.random() < heard), points, rows, cut=cut)
+        return rows.trials()
+
+    def ask_golden(self, queries: Golden) -> Trials:
+        """Ask what people have judged: right is what they say answers a question, and what looks like that."""
+        first = len(self.captions)
+        asked = [
+            _Asked(vector, frozenset(), None, None, frozenset(answers), None, group, None)
+            for group, (answers, vector) in enumerate(
+                zip(queries.values(), self._embed(list(queries)), strict=True), first
+            )
+            if answers
+        ]
+        rows = _Rows()
+        for question, points, cut in self._answers(self._also_filtered(asked)):
+            self._try(question, points, rows, cut=cut)
         return rows.trials()
 
     def ask_pictures(self) -> Trials:

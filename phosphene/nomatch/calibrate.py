@@ -11,7 +11,7 @@ from phosphene.blobs import BlobStore
 from phosphene.catalog.catalog import Catalog
 from phosphene.catalog.records import AssetState, CalibrationRecord
 from phosphene.errors import Cancelled, InvalidInput
-from phosphene.nomatch.asking import Examination
+from phosphene.nomatch.asking import Examination, Golden
 from phosphene.nomatch.calibration import FALSE_MATCH_RATE, Calibration, Trials, fit_calibration
 from phosphene.nomatch.decision import Judge
 from phosphene.types import Modality, TenantId
@@ -45,14 +45,17 @@ def calibrate(
     false_match_rate: float = FALSE_MATCH_RATE,
     stop: threading.Event | None = None,
     modalities: Collection[Modality] = tuple(Modality),
+    golden: Golden | None = None,
 ) -> list[Calibrated]:
     """Calibrate these kinds of question for a tenant's catalogue; the judge decides by it from now on.
 
+    Golden queries are learned from beside the catalogue's own captions, as texts.
     A kind that can't be calibrated keeps what it had; so does what was not done yet when `stop` was set. Raises
     InvalidInput for a rate that is none.
     """
     if not 0 < false_match_rate < 1:
         raise InvalidInput(f"the false-match rate lies between 0 and 1, not at {false_match_rate}")
+    judged = {" ".join(text.split()): answers for text, answers in (golden or {}).items()}
     assets = catalog.count_assets(tenant, AssetState.INDEXED)
 
     def learn(modality: Modality, ask: Callable[[], Trials]) -> Calibrated:
@@ -64,6 +67,7 @@ def calibrate(
                 assets=assets,
                 made_at=datetime.now(UTC),
                 false_match_rate=false_match_rate,
+                golden=len(judged) if modality is Modality.TEXT else 0,
                 stop=stop,
             )
         except InvalidInput as error:
@@ -76,7 +80,10 @@ def calibrate(
     outcomes: list[Calibrated] = []
     try:
         examination = Examination(tenant, catalog=catalog, index=index, words=judge.words, stop=stop)
-        asks = {Modality.TEXT: examination.ask_texts, Modality.IMAGE: examination.ask_pictures}
+        asks = {
+            Modality.TEXT: lambda: examination.ask_texts().and_those(examination.ask_golden(judged)),
+            Modality.IMAGE: examination.ask_pictures,
+        }
         for modality in wanted:
             outcomes.append(learn(modality, asks[modality]))  # noqa: PERF401  what is done stays when it is stopped
     except Cancelled:

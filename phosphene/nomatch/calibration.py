@@ -47,6 +47,14 @@ class Trials:
     def __len__(self) -> int:
         return len(self.right)
 
+    def and_those(self, others: Trials) -> Trials:
+        """Add trials of other groups."""
+        return Trials(
+            np.concatenate([self.evidence, others.evidence]),
+            np.concatenate([self.right, others.right]),
+            np.concatenate([self.groups, others.groups]),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Discrimination:
@@ -77,6 +85,7 @@ class Calibration:
     reliability: tuple[ReliabilityBin, ...]
     assets: int  # pictures in the catalogue when it was made
     made_at: datetime  # UTC
+    golden: int = 0  # of the captions, that people wrote and judged
 
     def probability(self, evidence: Float64) -> float:
         """Give the probability that the top hit is right, from a row of evidence (len(FEATURES),)."""
@@ -114,6 +123,7 @@ def fit_calibration(
     assets: int,
     made_at: datetime,
     false_match_rate: float,
+    golden: int = 0,
     stop: threading.Event | None = None,
 ) -> Calibration:
     """Fit, choose the threshold that keeps the promise on unseen captions, and describe how well all of it holds.
@@ -148,6 +158,7 @@ def fit_calibration(
         reliability=reliability(probabilities, right),
         assets=assets,
         made_at=made_at,
+        golden=golden,
     )
 
 

@@ -19,7 +19,10 @@ def calibrate(
 ) -> CalibrationList:
     """Calibrate now; takes seconds to minutes. Searches go on meanwhile, and use it from then on."""
     outcomes = engine.calibrate(
-        principal.tenant, false_match_rate=body.false_match_rate, stop=request.app.state.stopping
+        principal.tenant,
+        false_match_rate=body.false_match_rate,
+        golden=[query.query_of() for query in body.golden],
+        stop=request.app.state.stopping,
     )
     if any(one.stopped for one in outcomes):
         undone = " and ".join(one.modality for one in outcomes if one.stopped)

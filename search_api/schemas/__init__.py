@@ -6,7 +6,6 @@ from search_api.schemas.evaluations import (
     CaptionsOut,
     EvaluationOut,
     EvaluationRequest,
-    GoldenIn,
     GoldenOut,
     IndexRecallIn,
     IndexRecallOut,
@@ -23,6 +22,7 @@ from search_api.schemas.generations import (
     PartIn,
     SamplingIn,
 )
+from search_api.schemas.golden import GoldenIn
 from search_api.schemas.ingests import (
     CountsOut,
     IngestList,

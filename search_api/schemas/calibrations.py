@@ -13,6 +13,7 @@ from phosphene.nomatch.calibrate import Calibrated
 from phosphene.nomatch.calibration import FALSE_MATCH_RATE, Discrimination
 from phosphene.nomatch.decision import Standing
 from phosphene.types import Modality
+from search_api.schemas.golden import MAX_GOLDEN, GoldenIn
 from search_api.schemas.values import Body
 
 
@@ -23,6 +24,9 @@ class CalibrationRequest(Body):
 
     false_match_rate: float = Field(
         FALSE_MATCH_RATE, gt=0, lt=1, description="share of wrong best hits that may be called a match"
+    )
+    golden: list[GoldenIn] = Field(
+        default_factory=list, max_length=MAX_GOLDEN, description="learned from beside the catalogue's own captions"
     )
 
 
@@ -74,7 +78,8 @@ class CalibrationOut(BaseModel):
     false_match_rate: float = Field(description="promised: share of wrong best hits called a match")
     missed_match_rate: float = Field(description="share of right best hits not called a match")
     questions: int
-    captions: int
+    captions: int = Field(description="and golden queries")
+    golden: int = Field(description="of the captions, queries that people judged")
     share_right: float = Field(description="of all questions asked; probabilities take it for granted")
     decision: DiscriminationOut
     raw_cosine: DiscriminationOut = Field(description="the best score alone, for comparison")
@@ -98,6 +103,7 @@ class CalibrationOut(BaseModel):
             missed_match_rate=one.missed_match_rate,
             questions=one.questions,
             captions=one.captions,
+            golden=one.golden,
             share_right=one.share_right,
             decision=DiscriminationOut.of(one.decision),
             raw_cosine=DiscriminationOut.of(one.raw_cosine),

@@ -10,39 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from phosphene.evaluation.captions import CaptionReport
 from phosphene.evaluation.classification import ZeroShotReport
-from phosphene.evaluation.golden import GoldenQuery, GoldenReport
+from phosphene.evaluation.golden import GoldenReport
 from phosphene.evaluation.matching import MatchReport
 from phosphene.evaluation.recall import SHARES, RecallReport
 from phosphene.nomatch.curves import Interval
 from search_api.schemas.calibrations import IntervalOut, RocPointOut
-from search_api.schemas.values import Body, Text
+from search_api.schemas.golden import MAX_GOLDEN, GoldenIn
+from search_api.schemas.values import Body
 
-MAX_GOLDEN = 10_000
-MAX_RELEVANT = 10_000
 MAX_PROBES = 10_000
 
-Gain = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
-
-
-class GoldenIn(Body):
-    """A question, and the pictures that answer it."""
-
-    query: Annotated[Text, Field(min_length=1, max_length=2000)]
-    relevant: dict[Text, Gain] = Field(
-        min_length=1,
-        max_length=MAX_RELEVANT,
-        description="file name, end of the place, asset id or sha256 of a picture -> how good it is",
-    )
-
-    @classmethod
-    def of(cls, query: GoldenQuery) -> Self:
-        """Send a query."""
-        return cls(query=query.text, relevant=dict(query.relevant))
-
-    def query_of(self) -> GoldenQuery:
-        """Receive it."""
-        return GoldenQuery(self.query, self.relevant)
 
 
 class IndexRecallIn(Body):

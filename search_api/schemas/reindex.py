@@ -13,7 +13,7 @@ from indexer.gates import Options
 from phosphene.assemble import Engine
 from phosphene.catalog.records import Reindex, ReindexState
 from phosphene.types import TenantId
-from search_api.schemas.evaluations import MAX_GOLDEN, GoldenIn
+from search_api.schemas.golden import MAX_GOLDEN, GoldenIn
 from search_api.schemas.values import Body, Text
 
 _DEFAULT = Options()

@@ -18,6 +18,7 @@ from phosphene.nomatch.background import SIZE
 from phosphene.nomatch.words import WordEmbeddings
 from phosphene.types import DEFAULT_TENANT as T
 from phosphene.types import Float32, RawEmbeddings, point_id, sha256_of
+from phosphene.vectors.base import VectorQuery, asset_of
 from tests.catalog.samples import Facts
 from tests.nomatch.test_deciding import CountingEncoder
 from tests.search_api.served import settings_for
@@ -87,6 +88,21 @@ def test_a_list_that_is_cut_off_is_not_learned_from(made: Engine) -> None:
     assert [True, True] in right  # one of those alike: itself, then another one, and no third question
     assert [True, False, False] in right
     assert [True, True, False] not in right
+
+
+def test_what_people_judged_is_learned_from_whatever_the_titles_say(made: Engine) -> None:
+    """Three pictures are nearest to three texts; people say that two of these are right, and one is not."""
+    texts = ["a red boat", "a dog asleep", "an old mill"]
+    rows = scattered(made)[:600]
+    rows[:3] = made.encoder.encode_texts(texts).unit().rows
+    fill(made, [f"IMG_{number}" for number in range(600)], rows)
+    answered = made.index.query([VectorQuery(row, 1) for row in rows[:3]])
+    boat, dog, _ = (asset_of(points[0]) for points in answered)
+    answers = dict(zip(texts, ([boat], [dog], [boat]), strict=True))
+    examination = Examination(T, catalog=made.catalog, index=made.index, words=WordEmbeddings(made.encoder))
+    trials = examination.ask_golden(answers | {"nothing answers this": []})
+    own = [trials.right[trials.groups == len(examination.captions) + number].tolist() for number in range(4)]
+    assert own == [[True, False], [True, False], [False, False], []]
 
 
 def test_stopping_ends_it_while_captions_are_embedded(made: Engine) -> None:

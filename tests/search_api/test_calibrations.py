@@ -56,6 +56,19 @@ def test_a_promise_outside_of_0_to_1_is_refused(data: Path) -> None:
             assert answer.headers["content-type"] == "application/problem+json"
 
 
+def test_golden_queries_are_learned_from_too(data: Path) -> None:
+    with serving(data) as served:
+        shown = served.search(text="a dog")["hits"]
+        golden = [{"query": "a dog", "relevant": {shown[0]["asset_id"]: 1}}]
+        made = served.client.post("/v1/calibrations", json={"golden": golden}, timeout=300)
+        assert made.status_code == 200, made.text
+        assert [one["golden"] for one in made.json()["calibrations"]] == [1, 0]
+        unknown = [{"query": "a dog", "relevant": {"no-such-picture.png": 1}}]
+        refused = served.client.post("/v1/calibrations", json={"golden": unknown})
+        assert refused.status_code == 422
+        assert "no-such-picture.png" in refused.json()["detail"]
+
+
 def test_one_at_a_time(data: Path) -> None:
     with serving(data) as served:
         served.engine._calibrating.acquire()
