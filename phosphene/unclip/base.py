@@ -18,7 +18,7 @@ RawRows = NewType("RawRows", NDArray[np.float32])  # (n, d) embeddings as a gene
 MAX_STEPS = 1000
 MAX_GUIDANCE = 100.0
 MAX_CANDIDATES = 64
-MAX_DRAFTS = 16
+MAX_DRAFTS = 64
 MAX_REFINEMENTS = 64
 MAX_SIDE = 2048  # pixels; twice what published unCLIP models were trained for, and attention needs memory as side^4
 

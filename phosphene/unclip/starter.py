@@ -27,6 +27,7 @@ from phosphene.unclip.diffusion import denoise, gaussian, guide, noised, streams
 from phosphene.unclip.pixels import to_pixels
 
 _REDRAWN = 0.5  # of the steps, for each refinement
+_CPU_ROWS = 16  # pictures at once: with 64 of them activations outgrow the caches, and each takes twice as long
 
 
 class StarterGenerator(OnDisk):
@@ -156,11 +157,16 @@ class StarterGenerator(OnDisk):
         side = networks.decoder_px // k
         noise = streams(seeds, "decoder")
 
-        def predict(noisy: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        def predict_some(noisy: torch.Tensor, t: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
             if scale == 1:
                 return layout.predict_picture(networks, noisy, t, image)
             conditions = torch.cat([torch.zeros_like(image), image])
             return guide(layout.predict_picture(networks, noisy.repeat(2, 1, 1, 1), t, conditions), scale)
+
+        def predict(noisy: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            rows = _CPU_ROWS if noisy.device.type == "cpu" else len(noisy)
+            parts = [slice(first, first + rows) for first in range(0, len(noisy), rows)]
+            return torch.cat([predict_some(noisy[part], t, image[part]) for part in parts])
 
         steps = sampling.decoder_steps
         redrawn = max(1, round(_REDRAWN * steps))

@@ -18,7 +18,7 @@ from phosphene.unclip.imagine import Part, Request, imagine
 from training.unclip.held_out import HeldOut, embed_pictures
 
 _TOP = 10
-_BATCH = 4  # each with its drafts
+_BATCH = 2  # each with its drafts
 _RESAMPLES = 1000
 
 

@@ -11,7 +11,7 @@ from phosphene.unclip.starter_layout import StarterNetworks
 from training.unclip.embeddings import CLIP_MODEL
 
 # What did best on the validation split of what was tried; README.md has the figures.
-SAMPLING = Sampling(prior_guidance=2.0, candidates=2, decoder_guidance=3.0, decoder_steps=25, drafts=16)
+SAMPLING = Sampling(prior_guidance=2.0, candidates=2, decoder_guidance=3.0, decoder_steps=10, drafts=64)
 MAX_MEGABYTES = 30
 
 
