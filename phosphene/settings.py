@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     blocked_score: float = Field(default=0.4, ge=0, le=1, description="refused from this score on; 1: off")
     moderation: str | None = Field(default=None, description="module:function(prompts) -> why to refuse, or None")
 
+    rerank: str | None = Field(default=None, description="module:function(question, candidates) -> a number for each")
+    rerank_timeout_s: float = Field(default=1.0, gt=0, le=60, description="so long a search waits for it")
+
     log_format: Literal["plain", "json"] = Field(default="plain", description="json: an object a line")
     log_level: Literal["debug", "info", "warning", "error"] | None = Field(
         default=None, description="unset: warning where plain text is served, info else"

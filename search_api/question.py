@@ -15,6 +15,8 @@ from phosphene.filters import And, Filter
 from phosphene.query_language import MAX_EXCLUDED, MAX_PARTS, MAX_WEIGHT, ParsedQuery, Term
 from phosphene.types import AssetId
 from phosphene.unclip.imagine import Edit
+from search_api.arrange import PLAIN, Arrangement
+from search_api.facets import MAX_FACETS, FacetAsked
 
 DEFAULT_LIMIT = 24
 MAX_LIMIT = 100
@@ -89,6 +91,8 @@ class SearchQuery:
     limit: int = DEFAULT_LIMIT
     cursor: str | None = None
     prior_search: bool = False
+    arrangement: Arrangement = PLAIN
+    facets: tuple[FacetAsked, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what is no question. Raises InvalidQuery."""
@@ -101,6 +105,10 @@ class SearchQuery:
         self._require_bounds()
         if self.prior_search and self.words is None:
             raise InvalidQuery("prior_search is for questions in words: the prior expects what a text looks like")
+        if self.prior_search and not self.arrangement.plain:
+            raise InvalidQuery("prior_search lists by score: leave diversity, collapse, group_by and rerank out")
+        if len(self.facets) > MAX_FACETS:
+            raise InvalidQuery(f"{MAX_FACETS} facets at most, not {len(self.facets)}")
         if self.strategy is Strategy.BEST_SCORE and not any(part.weight > 0 for part in self.all_parts):
             raise InvalidQuery("best_score needs an example to be near to: give a part with a weight above 0")
         if self.strategy is Strategy.BEST_SCORE and self.edit is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -23,30 +23,45 @@ from phosphene.generation.retrieve import towards
 from phosphene.nomatch.decision import Match, Question
 from phosphene.nomatch.evidence import HEAD
 from phosphene.open_space import OpenSpace
-from phosphene.types import PointId, SpaceId, TenantId
-from phosphene.vectors.base import ScoredPoint, asset_of
+from phosphene.types import AssetId, SpaceId, TenantId
+from phosphene.vectors.base import ScoredPoint, VectorIndex, asset_of
 from search_api import cursor as cursors
-from search_api.compose import compose, split_cursor
+from search_api.arrange import Entry
+from search_api.compose import Composed, compose, split_cursor
 from search_api.cursor import Cursor
+from search_api.facets import BEST, Facet, checked_facets, count_facets
+from search_api.listing import Nearest, Page, arranged_page, arrangement_of, by_score, group_count, page_of
 from search_api.question import SearchQuery
+from search_api.rerank import RerankQuestion
 
 __all__ = ["Hit", "SearchAnswer", "SearchQuery", "Timing", "run_search"]
 
-MAX_DEPTH = 10_000  # hits that can be paged through; narrow the question beyond
 
-Nearest = Callable[[int], list[ScoredPoint]]  # gives the best so many, best first; fewer: there are no more
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What hits were grouped by, where they were: its value, and the other hits of the group, best first.
+
+    `pictures` has the value, of all that the filter lets through; None where the group has no value.
+    """
+
+    value: str | int | None
+    pictures: int | None
+    others: tuple[Hit, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A picture that was found; score is its cosine with what was searched with, -1..1.
 
-    Found by the prior: the text by itself has not shown it by this place of its list.
+    Found by the prior: the text by itself has not shown it by this place of its list. `folded` counts the duplicates
+    that it stands for.
     """
 
     asset: Asset
     score: float
     found_by: Literal["search", "prior"] = "search"
+    group: Group | None = None
+    folded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +87,8 @@ class SearchAnswer:
     match: Match
     next_cursor: str | None
     timing_ms: Timing
+    facets: tuple[Facet, ...] = ()
+    note: str | None = None  # what could not be done as asked
 
 
 def run_search(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> SearchAnswer:
@@ -100,15 +117,30 @@ def run_search(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> Searc
 
 def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: TenantId) -> SearchAnswer:
     watch = _Stopwatch()
+    how = arrangement_of(query, engine=engine, tenant=tenant)
+    wanted = checked_facets(query.facets, engine.fields(tenant)) if query.facets else []
     carried, cursor = split_cursor(query.cursor)
     query = replace(query, cursor=cursor)
     asked = compose(query, space=space, engine=engine, tenant=tenant, carried=carried)
     watch.lap("embed")
 
-    question = asked.fingerprint
-    before, by_prior = _cursor(query, question)
+    question = how.names(asked.fingerprint)
+    before, by_prior = _cursor(query, question) if how.plain else (None, False)
     nearest = partial(asked.nearest, index=space.index)
-    listed, head = _first_and_page(nearest, query.limit, before=None if by_prior else before)
+    if how.plain:
+        page, head = _first_and_page(nearest, query.limit, before=None if by_prior else before, question=question)
+    else:
+        about = RerankQuestion(tenant, asked.text, asked.embedding.rows[0])
+        page, head = arranged_page(
+            query, how, question=about, name=question, nearest=nearest, index=space.index, engine=engine
+        )
+    facets = count_facets(
+        wanted,
+        within=asked.filter,
+        tenant=tenant,
+        index=space.index,
+        best_hits=lambda within: replace(asked, filter=within).nearest(BEST, index=space.index),
+    )
     watch.lap("vectors")
     vector, judged = asked.judged(head, index=space.index)
     match = space.judge.judge(
@@ -124,7 +156,7 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
     )
     watch.lap("match")
 
-    expected: frozenset[PointId] | None = None  # what the text by itself shows by this place, where the prior searches
+    expected: frozenset[AssetId] | None = None  # what the text by itself shows by this place, where the prior searches
     if asked.text is not None and (by_prior or (query.prior_search and before is None and head and not match.matched)):
         try:
             mixed = towards(asked.embedding, space.predictor.predict(asked.text))
@@ -136,20 +168,13 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
             watch.lap("embed")
             question = _by_prior(question)
             by_mixed = partial(asked.instead(mixed).nearest, index=space.index)
-            listed, expected = _expected(by_mixed, own=nearest, limit=query.limit, before=before)
+            page, expected = _expected(by_mixed, own=nearest, limit=query.limit, before=before, question=question)
             match = replace(
                 match, note=f"{match.note}; this is of the text by itself, hits of the prior are not judged"
             )
             watch.lap("vectors")
 
-    ids = [asset_of(point) for point in listed.points]
-    assets = engine.catalog.assets(tenant, ids) if ids else {}
-    hits = tuple(
-        Hit(assets[i], point.score, "search" if expected is None or point.id in expected else "prior")
-        for i, point in zip(ids, listed.points, strict=True)
-        if i in assets
-    )
-    following = cursors.after(listed.points, query=question, before=before) if listed.more else None
+    hits = _hits(page.entries, how.group_by, expected, asked=asked, index=space.index, engine=engine)
     watch.lap("catalogue")
     watch.tell()
     metrics.SEARCHES.labels(asked.kind, "yes" if match.matched else "no").inc()
@@ -157,41 +182,61 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
         space=space.space.id,
         hits=hits,
         match=match,
-        next_cursor=asked.carry(following.encode()) if following is not None and following.seen < MAX_DEPTH else None,
+        next_cursor=asked.carry(page.next_cursor) if page.next_cursor is not None else None,
         timing_ms=watch.timing(),
+        facets=facets,
+        note=page.note,
     )
 
 
-def page_of(nearest: Nearest, limit: int, *, before: Cursor | None) -> tuple[list[ScoredPoint], bool]:
-    """Give the points behind a cursor, and whether there are more of them."""
-    fetch = limit + 1 + (before.seen if before else 0)
-    while True:
-        points = nearest(fetch)
-        fresh = [point for point in points if before is None or not before.shown(point)]
-        if len(fresh) > limit or len(points) < fetch or fetch >= 2 * MAX_DEPTH:
-            return fresh[:limit], len(fresh) > limit
-        fetch *= 2  # pictures came in since the first page
+def _hits(
+    entries: Sequence[Entry],
+    group_by: str | None,
+    expected: frozenset[AssetId] | None,
+    *,
+    asked: Composed,
+    index: VectorIndex,
+    engine: Engine,
+) -> tuple[Hit, ...]:
+    """Look up the pictures; one that was deleted meanwhile is left out, and what was grouped under it moves up."""
+    wanted = [asset for entry in entries for asset in (entry.asset, *(other for other, _ in entry.others))]
+    assets = engine.catalog.assets(asked.tenant, wanted) if wanted else {}
+    hits = []
+    for entry in entries:
+        found = [(assets[id_], score) for id_, score in ((entry.asset, entry.score), *entry.others) if id_ in assets]
+        if not found:
+            continue
+        (first, score), *others = found
+        by_prior = expected is not None and first.id not in expected
+        group = None
+        if group_by is not None:
+            pictures = None
+            if entry.value is not None:
+                pictures = group_count(entry.value, group_by, tenant=asked.tenant, within=asked.filter, index=index)
+            group = Group(entry.value, pictures, tuple(Hit(asset, below) for asset, below in others))
+        hits.append(Hit(first, score, "prior" if by_prior else "search", group, entry.folded))
+    return tuple(hits)
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
-    points: list[ScoredPoint]
-    more: bool  # behind these
-
-
-def _first_and_page(nearest: Nearest, limit: int, *, before: Cursor | None) -> tuple[_Page, list[ScoredPoint]]:
+def _first_and_page(
+    nearest: Nearest, limit: int, *, before: Cursor | None, question: str
+) -> tuple[Page, list[ScoredPoint]]:
     """Give the page, and the first hits of all (HEAD, whatever the page)."""
     head, more = page_of(nearest, max(limit, HEAD), before=None)
     if before is None:
-        return _Page(head[:limit], more or len(head) > limit), head[:HEAD]
-    return _Page(*page_of(nearest, limit, before=before)), head[:HEAD]
+        return by_score(head[:limit], question, more=more or len(head) > limit, before=None), head[:HEAD]
+    points, more = page_of(nearest, limit, before=before)
+    return by_score(points, question, more=more, before=before), head[:HEAD]
 
 
-def _expected(nearest: Nearest, *, own: Nearest, limit: int, before: Cursor | None) -> tuple[_Page, frozenset[PointId]]:
+def _expected(
+    nearest: Nearest, *, own: Nearest, limit: int, before: Cursor | None, question: str
+) -> tuple[Page, frozenset[AssetId]]:
     """Give a page of what the prior expects, and what the question's own list shows by the end of that page."""
-    page = _Page(*page_of(nearest, limit, before=before))
-    shown = len(page.points) + (before.seen if before is not None else 0)
-    return page, frozenset(point.id for point in own(shown)) if shown else frozenset()
+    points, more = page_of(nearest, limit, before=before)
+    shown = len(points) + (before.seen if before is not None else 0)
+    expected = frozenset(map(asset_of, own(shown))) if shown else frozenset()
+    return by_score(points, question, more=more, before=before), expected
 
 
 def _cursor(query: SearchQuery, question: str) -> tuple[Cursor | None, bool]:

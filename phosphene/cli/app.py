@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,12 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+class Collapse(StrEnum):
+    """What a list can be rid of."""
+
+    DUPLICATES = "duplicates"
 
 
 @app.callback(invoke_without_command=True)
@@ -156,6 +163,22 @@ def search(
     prior_search: Annotated[
         bool, typer.Option("--prior-search", help="Where none matches, let the prior say what to look for.")
     ] = False,
+    diversity: Annotated[
+        float, typer.Option(min=0, max=1, help="How much a hit loses for being like one above it.")
+    ] = 0.0,
+    group_by: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="List the best of each value of this field, or near_duplicates.")
+    ] = None,
+    group_size: Annotated[int, typer.Option(min=1, max=12, help="Hits of a group.")] = 4,
+    collapse: Annotated[
+        Collapse | None, typer.Option(help="Leave out what is nearly the same picture as one above it.")
+    ] = None,
+    rerank: Annotated[
+        bool | None, typer.Option(help="Order by the deployment's own function (PHOSPHENE_RERANK), or not.")
+    ] = None,
+    facets: Annotated[
+        str | None, typer.Option(metavar="FIELDS", help="Count the values of these fields: category,year.")
+    ] = None,
     output_file: Output = None,
     data: Data = None,
     model: Model = None,
@@ -183,6 +206,14 @@ def search(
         cursor=cursor,
         generate=None if generate is None else GenerateMode.WHEN_UNMATCHED if generate else GenerateMode.NEVER,
         prior_search=prior_search,
+        listing={
+            "diversity": diversity,
+            "group_by": group_by,
+            "group_size": group_size,
+            "collapse": collapse,
+            "rerank": rerank,
+            "facets": [name.strip() for name in (facets or "").split(",") if name.strip()],
+        },
     )
     asked = Asked(request, terms=tuple(filter or ()))
     with _backend("search", data=data, model=model, server=server, api_key=api_key) as backend:

@@ -36,13 +36,16 @@ class Question:
     best_score: bool
 
     def request(
-        self, *, limit: int, cursor: str | None, generate: GenerateMode | None, prior_search: bool
+        self, *, limit: int, cursor: str | None, generate: GenerateMode | None, prior_search: bool, listing: Json
     ) -> SearchRequest:
-        """Make the request. Raises InvalidInput for a file that can't be read, InvalidQuery for what is no question."""
+        """Make the request; `listing` are the fields of ListOptions.
+
+        Raises InvalidInput for a file that can't be read, InvalidQuery for what is no question.
+        """
         if not (self.text is not None or self.images or self.assets or self.excluded or self.pairs):
             raise InvalidQuery("say what to search with: TEXT, --image FILE or --asset ID")
         body: Json = {"limit": limit, "cursor": cursor, "generate": generate, "prior_search": prior_search}
-        body |= self._sources()
+        body |= listing | self._sources()
         body["exclude"] = [_source(one, "--not") for one in self.excluded]
         if self.pairs:
             body["context"] = [

@@ -17,6 +17,8 @@ from phosphene.encoders import ModelDescription
 from search_api.schemas import (
     CalibrationList,
     EvaluationOut,
+    FacetOut,
+    HitOut,
     IngestResponse,
     QuarantineEntry,
     ReindexStatus,
@@ -61,12 +63,36 @@ def hits(response: SearchResponse, *, as_json: bool) -> None:
     about_room = max(room - title_room, 12)
     line(f"score   {'title':{title_room}}  {'about':{about_room}}  asset")
     for hit in response.hits:
-        marks = ["generated"] * hit.generated + ["found by the prior"] * (hit.found_by == "prior")
-        about = ", ".join([*marks, *(str(hit.metadata[name]) for name in _ABOUT if hit.metadata.get(name))])
-        title = _cut(hit.title or "", title_room)
-        line(f"{hit.score:6.3f}  {title:{title_room}}  {_cut(about, about_room):{about_room}}  {hit.asset_id}")
+        _hit(hit, title_room, about_room)
+    for facet in response.facets.values():
+        line(_facet(facet))
+    if response.note:
+        note(f"phosphene: {response.note}")
     if response.next_cursor:
         note(f"more: --cursor {response.next_cursor}")
+
+
+def _hit(hit: HitOut, title_room: int, about_room: int, indent: str = "") -> None:
+    marks = ["generated"] * hit.generated + ["found by the prior"] * (hit.found_by == "prior")
+    marks += [f"and {hit.folded} like it"] * (hit.folded > 0)
+    about = ", ".join([*marks, *(str(hit.metadata[name]) for name in _ABOUT if hit.metadata.get(name))])
+    title = _cut(indent + (hit.title or ""), title_room)
+    line(f"{hit.score:6.3f}  {title:{title_room}}  {_cut(about, about_room):{about_room}}  {hit.asset_id}")
+    if hit.group is not None:
+        for other in hit.group.others:
+            _hit(other, title_room, about_room, indent="  ")
+
+
+def _facet(facet: FacetOut) -> str:
+    """Write the counts of a field in one line; those among the best hits stand behind a stroke."""
+    counted = [f"{one.value} {one.count:,}/{one.among_best:,}" for one in facet.values]
+    counted += [f"{_short(one.gte)}..<{_short(one.lt)} {one.count:,}/{one.among_best:,}" for one in facet.ranges]
+    counted += ["…"] * facet.more + [f"none {facet.missing:,}"] * (facet.missing > 0)
+    return f"{facet.field} (of {facet.pictures:,}/{facet.best:,}): {', '.join(counted)}"
+
+
+def _short(bound: float | str) -> str:
+    return bound.removesuffix("T00:00:00Z") if isinstance(bound, str) else f"{bound:.12g}"
 
 
 def ingested(response: IngestResponse, *, as_json: bool) -> None:

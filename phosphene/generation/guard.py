@@ -8,7 +8,6 @@ standard deviations above the everyday ones, so that one threshold serves prompt
 from __future__ import annotations
 
 import hashlib
-import importlib
 import logging
 import threading
 import traceback
@@ -19,8 +18,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from phosphene.errors import Blocked, InvalidSettings
+from phosphene.errors import Blocked
 from phosphene.generation.concepts import Concepts
+from phosphene.hooks import load_hook
 from phosphene.types import Float32, UnitEmbeddings
 from phosphene.unclip.base import Generator, TextEncoder
 
@@ -57,18 +57,7 @@ def prompt_hash(text: str) -> str:
 
 def load_moderation(name: str) -> Moderation:
     """Import a hook by "module:function". Raises InvalidSettings."""
-    module, colon, function = name.partition(":")
-    if not (module and colon and function):
-        raise InvalidSettings(f"PHOSPHENE_MODERATION is module:function, not {name!r}")
-    try:
-        hook = getattr(importlib.import_module(module), function)
-    except Exception as error:  # whatever the module does when it is imported
-        raise InvalidSettings(
-            f"PHOSPHENE_MODERATION {name} can't be imported: {type(error).__name__}: {error}"
-        ) from error
-    if not callable(hook):
-        raise InvalidSettings(f"PHOSPHENE_MODERATION {name} is a {type(hook).__name__}, not a function")
-    return hook  # type: ignore[no-any-return]  # what it answers is checked each time
+    return load_hook(name, setting="PHOSPHENE_MODERATION")
 
 
 @dataclass(frozen=True, eq=False)

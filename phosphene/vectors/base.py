@@ -110,6 +110,17 @@ class VectorIndex(Protocol):
         """Count points exactly."""
         ...
 
+    def facet(self, key: str, *, limit: int, filter: Filter | None = None) -> list[tuple[str | int, int]]:  # noqa: A002  as above
+        """Count points exactly by the values of a declared key of words, whole numbers or bools (0 and 1).
+
+        The `limit` values with the most points, most first; a point with a list counts for each of its elements.
+        """
+        ...
+
+    def extremes(self, key: str, *, filter: Filter | None = None) -> tuple[float | str, float | str] | None:  # noqa: A002  as above
+        """Give the least and the greatest value of a declared key of numbers or dates; None where no point has one."""
+        ...
+
     def optimise(self) -> bool:
         """Bring the index into its best shape after much writing; queries and writes go on meanwhile.
 

@@ -177,6 +177,16 @@ class EdgeIndex:
         with self._calling() as shard:
             return shard.count(filter)
 
+    def facet(self, key: str, *, limit: int, filter: Filter | None = None) -> list[tuple[str | int, int]]:  # noqa: A002  as above
+        """Count points exactly by the values of a declared key, those with the most points first."""
+        with self._calling() as shard:
+            return shard.facet(key, limit, filter)
+
+    def extremes(self, key: str, *, filter: Filter | None = None) -> tuple[float | str, float | str] | None:  # noqa: A002  as above
+        """Give the least and the greatest value of a declared key of numbers or dates; None where no point has one."""
+        with self._calling() as shard:
+            return shard.extremes(key, filter)
+
     def size(self) -> int:
         """Count all points as the engine's own books have it: quick."""
         with self._calling() as shard:

@@ -25,7 +25,7 @@ from phosphene.vectors import conditions as normal
 from phosphene.vectors.base import Payload, ScoredPoint, StoredPoint, VectorQuery, WordQuery
 from phosphene.vectors.checks import TENANT, CheckedPoint
 from phosphene.vectors.folder import damaged, in_use
-from phosphene.vectors.ties import ranked
+from phosphene.vectors.ties import by_count, ranked
 
 _OVERSAMPLING = 3.0
 _EF = 128
@@ -131,6 +131,20 @@ class EdgeShard:
     def count(self, source: Filter | None) -> int:
         """Count points exactly."""
         return self._shard.count(engine.CountRequest(exact=True, filter=_filter(source)))
+
+    def facet(self, key: str, limit: int, source: Filter | None) -> list[tuple[str | int, int]]:
+        """Count points exactly by the values of a key with an index of words or whole numbers, most points first."""
+        answer = self._shard.facet(engine.FacetRequest(key, limit=limit, exact=True, filter=_filter(source)))
+        return by_count((hit.value, hit.count) for hit in answer.hits)
+
+    def extremes(self, key: str, source: Filter | None) -> tuple[float | str, float | str] | None:
+        """Give the least and the greatest value of a key with an index of numbers or dates."""
+        ends: list[float | str] = []
+        for direction in (engine.Direction.Asc, engine.Direction.Desc):
+            order = engine.OrderBy(key, direction)
+            asked = engine.ScrollRequest(limit=1, filter=_filter(source), with_payload=True, order_by=order)
+            ends += [(record.payload or {})[key] for record in self._shard.scroll(asked)[0]]
+        return (ends[0], ends[1]) if len(ends) == 2 else None
 
     def size(self) -> int:
         """Count all points by the engine's own books: quick."""

@@ -54,7 +54,7 @@ from phosphene.vectors.server_collection import (
     tenant_schema,
     words_schema,
 )
-from phosphene.vectors.ties import MOST_TIED_WORDS, nearest, parts, ranked
+from phosphene.vectors.ties import MOST_TIED_WORDS, by_count, nearest, parts, ranked
 
 _REQUEST_BYTES = 16 * 2**20  # a server refuses 32 MB
 _BYTES_A_NUMBER = 22  # a float32 written out in JSON
@@ -209,6 +209,24 @@ class ServerIndex:
         asked = _filter(filter)
         with _Translated(self._url):
             return int(self._client.count(self._name, asked, exact=True).count)
+
+    def facet(self, key: str, *, limit: int, filter: Filter | None = None) -> list[tuple[str | int, int]]:  # noqa: A002  as above
+        """Count points exactly by the values of a declared key, those with the most points first."""
+        asked = _filter(filter)
+        with _Translated(self._url):
+            answer = self._client.facet(self._name, key, facet_filter=asked, limit=limit, exact=True)
+        return by_count((hit.value, hit.count) for hit in answer.hits)
+
+    def extremes(self, key: str, *, filter: Filter | None = None) -> tuple[float | str, float | str] | None:  # noqa: A002  as above
+        """Give the least and the greatest value of a declared key of numbers or dates; None where no point has one."""
+        asked = _filter(filter)
+        ends: list[float | str] = []
+        for direction in (models.Direction.ASC, models.Direction.DESC):
+            order = models.OrderBy(key=key, direction=direction)
+            with _Translated(self._url):
+                records, _ = self._client.scroll(self._name, asked, limit=1, order_by=order, with_payload=True)
+            ends += [(record.payload or {})[key] for record in records]
+        return (ends[0], ends[1]) if len(ends) == 2 else None
 
     def optimise(self) -> bool:
         """Do nothing: a server builds its graph by itself."""

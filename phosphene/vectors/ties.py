@@ -27,6 +27,11 @@ def ranked(points: Sequence[ScoredPoint]) -> list[ScoredPoint]:
     return sorted(points, key=lambda point: (-point.score, point.id))
 
 
+def by_count(counted: Iterable[tuple[str | int, int]]) -> list[tuple[str | int, int]]:
+    """Order counted values: most first, then by value."""
+    return sorted(counted, key=lambda one: (-one[1], isinstance(one[0], str), one[0]))
+
+
 def nearest(
     queries: Sequence[_Q],
     ask: Callable[[Sequence[tuple[_Q, int]]], list[list[ScoredPoint]]],

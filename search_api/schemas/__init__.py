@@ -31,6 +31,7 @@ from search_api.schemas.ingests import (
     QuarantineEntry,
     QuarantinePage,
 )
+from search_api.schemas.lists import FacetIn, FacetOut, FacetRangeOut, FacetValueOut, ListOptions
 from search_api.schemas.reindex import GateOut, ReindexAction, ReindexOut, ReindexRequest, ReindexStatus
 from search_api.schemas.search import (
     EmbeddingsRequest,
@@ -68,6 +69,10 @@ __all__ = [
     "EmbeddingsResponse",
     "EvaluationOut",
     "EvaluationRequest",
+    "FacetIn",
+    "FacetOut",
+    "FacetRangeOut",
+    "FacetValueOut",
     "FieldList",
     "FieldOut",
     "GateOut",
@@ -82,6 +87,7 @@ __all__ = [
     "IngestList",
     "IngestRequest",
     "IngestResponse",
+    "ListOptions",
     "MatchOut",
     "MetadataIn",
     "NoMatchOut",

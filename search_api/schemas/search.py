@@ -29,8 +29,9 @@ from search_api.question import (
 )
 from search_api.schemas.assets import AssetOut, asset_fields
 from search_api.schemas.generations import EditIn, OfferOut
+from search_api.schemas.lists import FacetOut, ListOptions
 from search_api.schemas.values import Body, FilterIn, PictureBytes
-from search_api.search import SearchAnswer
+from search_api.search import Hit, SearchAnswer
 from search_api.understood import Understood, UnderstoodPart, understood
 
 MAX_DIMENSION = 8192
@@ -90,7 +91,7 @@ class ContextPairIn(Body):
     negative: SourceIn
 
 
-class SearchRequest(Body):
+class SearchRequest(ListOptions):
     """A question: exactly one of text, image, image_url, asset_id and vector; or query and parts, which add up.
 
     `exclude`, `context`, `edit` and `filter` go with every question; `exclude` and `context` are one by themselves too.
@@ -213,6 +214,8 @@ class SearchRequest(Body):
             limit=self.limit,
             cursor=self.cursor,
             prior_search=self.prior_search,
+            arrangement=self.to_arrangement(),
+            facets=self.to_facets(),
         )
 
 
@@ -286,6 +289,28 @@ class HitOut(AssetOut):
     found_by: Literal["search", "prior"] = Field(
         "search", description="prior: found with the embedding that the generator's prior predicted for the text"
     )
+    folded: int = Field(0, description="near duplicates, less good hits, that this one stands for")
+    group: GroupOut | None = Field(
+        None, description="what it is grouped by, and the other hits of that; null: not at all"
+    )
+
+    @classmethod
+    def of_hit(cls, hit: Hit) -> Self:
+        """Show a hit, with those grouped under it."""
+        group = None
+        if hit.group is not None:
+            others = [HitOut.of_hit(one) for one in hit.group.others]
+            group = GroupOut(value=hit.group.value, pictures=hit.group.pictures, others=others)
+        fields = asset_fields(hit.asset)
+        return cls(**fields, score=hit.score, found_by=hit.found_by, folded=hit.folded, group=group)
+
+
+class GroupOut(BaseModel):
+    """Hits that share a value, or show nearly the same."""
+
+    value: str | int | None = Field(description="that they share; null where this one has none, and of near duplicates")
+    pictures: int | None = Field(description="that have the value, of all that the filter lets through")
+    others: list[HitOut] = Field(description="the other hits of the group, best first")
 
 
 class MatchOut(BaseModel):
@@ -331,6 +356,8 @@ class SearchResponse(BaseModel):
     match: MatchOut = Field(description="of the question: the same on every page")
     next_cursor: str | None = Field(description="pass it as cursor for the hits after these; null at the end")
     timing_ms: TimingOut
+    facets: dict[str, FacetOut] = Field(default_factory=dict, description="by field, in the order that was asked for")
+    note: str | None = Field(None, description="what could not be done as asked, as when a rerank hook fails")
     generation: OfferOut | None = Field(
         None, description="a picture that is being drawn for the question; null where none was to be"
     )
@@ -341,10 +368,12 @@ class SearchResponse(BaseModel):
         return cls(
             space=answer.space,
             understood=UnderstoodOut.of(understood(query)),
-            hits=[HitOut(**asset_fields(hit.asset), score=hit.score, found_by=hit.found_by) for hit in answer.hits],
+            hits=[HitOut.of_hit(hit) for hit in answer.hits],
             match=MatchOut.of(answer.match),
             next_cursor=answer.next_cursor,
             timing_ms=TimingOut(**asdict(answer.timing_ms)),
+            facets={facet.field: FacetOut.of(facet) for facet in answer.facets},
+            note=answer.note,
             generation=OfferOut(id=offer.id, status=offer.status, detail=offer.detail) if offer is not None else None,
         )
 

@@ -17,7 +17,7 @@ from phosphene.types import PointId
 from phosphene.vectors.base import ScoredPoint
 from search_api import cursor as cursors
 from search_api.cursor import MAX_NEAR, SAME_SCORE, Cursor
-from search_api.search import page_of
+from search_api.listing import page_of
 
 
 @dataclass

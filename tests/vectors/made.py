@@ -140,12 +140,12 @@ def _same(value: PayloadValue, asked: str | float) -> bool:
 
 def _within(value: PayloadValue, source: Range) -> bool:
     bounds: Mapping[str, float | str | None] = {name: getattr(source, name) for name in ("gte", "gt", "lte", "lt")}
-    asked = {name: _comparable(bound) for name, bound in bounds.items() if bound is not None}
+    asked = {name: comparable(bound) for name, bound in bounds.items() if bound is not None}
     if not isinstance(value, str | int | float) or (
         any(isinstance(value, str) != isinstance(b, str) for b in bounds.values() if b is not None)
     ):
         return False
-    own = _comparable(value)
+    own = comparable(value)
     return (
         own >= asked.get("gte", own)
         and own <= asked.get("lte", own)
@@ -154,7 +154,8 @@ def _within(value: PayloadValue, source: Range) -> bool:
     )
 
 
-def _comparable(value: float | str) -> float:
+def comparable(value: float | str) -> float:
+    """Give a number, or the seconds of a date."""
     return datetime.fromisoformat(utc_text(value)).timestamp() if isinstance(value, str) else value
 
 

@@ -151,12 +151,22 @@ class StandIn:
 
     def scroll(self, name: str, body: models.ScrollRequest) -> models.ScrollResult:
         points, following = self._engine.scroll(
-            name, limit=body.limit or 10, offset=body.offset, with_payload=_given(body.with_payload, True)
+            name,
+            scroll_filter=body.filter,
+            limit=body.limit or 10,
+            offset=body.offset,
+            order_by=body.order_by,
+            with_payload=_given(body.with_payload, True),
         )
         return models.ScrollResult(points=points, next_page_offset=following)
 
     def count(self, name: str, asked: models.Filter | None) -> models.CountResult:
         return self._engine.count(name, asked)
+
+    def facet(self, name: str, body: models.FacetRequest) -> models.FacetResponse:
+        if body.key not in self._indexes[name]:
+            raise Refused(400, f"No appropriate index for faceting: `{body.key}`")
+        return self._engine.facet(name, body.key, facet_filter=body.filter, limit=_given(body.limit, 10))
 
     def query(self, name: str, body: models.QueryRequest) -> models.QueryResponse:
         self.search_params.append(body.params)
@@ -249,6 +259,7 @@ _ROUTES: list[tuple[str, str, Any, _Handler]] = [
     ("POST", "/collections/{c}/points/batch", models.UpdateOperations, lambda s, p, b: s.batch(p["c"], b.operations)),
     ("POST", "/collections/{c}/points/scroll", models.ScrollRequest, lambda s, p, b: s.scroll(p["c"], b)),
     ("POST", "/collections/{c}/points/count", models.CountRequest, lambda s, p, b: s.count(p["c"], b.filter)),
+    ("POST", "/collections/{c}/facet", models.FacetRequest, lambda s, p, b: s.facet(p["c"], b)),
     (
         "POST",
         "/collections/{c}/points/query/batch",

@@ -146,7 +146,10 @@ class _Points(PointsServicer):
     @_served
     def Scroll(self, request: Any) -> Any:  # noqa: N802, ANN401  the name on the wire
         body = models.ScrollRequest(
-            limit=_optional(request, "limit", int), offset=_optional(request, "offset", GrpcToRest.convert_point_id)
+            limit=_optional(request, "limit", int),
+            offset=_optional(request, "offset", GrpcToRest.convert_point_id),
+            filter=_optional(request, "filter", GrpcToRest.convert_filter),
+            order_by=_optional(request, "order_by", GrpcToRest.convert_order_by),
         )
         found = self.stand_in.scroll(request.collection_name, body)
         following = found.next_page_offset
@@ -159,6 +162,17 @@ class _Points(PointsServicer):
     def Count(self, request: Any) -> Any:  # noqa: N802, ANN401  the name on the wire
         found = self.stand_in.count(request.collection_name, _optional(request, "filter", GrpcToRest.convert_filter))
         return wire.CountResponse(result=wire.CountResult(count=found.count))
+
+    @_served
+    def Facet(self, request: Any) -> Any:  # noqa: N802, ANN401  the name on the wire
+        body = models.FacetRequest(
+            key=request.key,
+            limit=_optional(request, "limit", int),
+            exact=_optional(request, "exact", bool),
+            filter=_optional(request, "filter", GrpcToRest.convert_filter),
+        )
+        found = self.stand_in.facet(request.collection_name, body)
+        return wire.FacetResponse(hits=[RestToGrpc.convert_facet_value_hit(hit) for hit in found.hits])
 
     @_served
     def QueryBatch(self, request: Any) -> Any:  # noqa: N802, ANN401  the name on the wire

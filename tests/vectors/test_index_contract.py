@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -15,7 +16,7 @@ from phosphene.types import Field, FieldKind, Float32, PointId, Space, UnitEmbed
 from phosphene.vectors.base import Payload, ScoredPoint, VectorIndex
 from phosphene.vectors.similar import best_groups, mean_direction, similar_to_all, similar_to_each
 from tests.vectors.conftest import Opener
-from tests.vectors.made import ask, embeddings, matches, nearest_by_numpy, numbered, payloads
+from tests.vectors.made import ask, comparable, embeddings, matches, nearest_by_numpy, numbered, payloads
 
 COUNT = 600
 
@@ -349,3 +350,35 @@ def test_groups_hold_the_best_of_each_value(index: VectorIndex) -> None:
             (value, found[:4]) for value, found in list(expected.items())[:3]
         ]
     assert best_groups(index, ask(rows[9], limit=3), key="nothing_has_this", per_group=2) == []
+
+
+def test_values_are_counted_under_a_filter(index: VectorIndex) -> None:
+    said = payloads(120, seed=5)
+    index.upsert(numbered(120), embeddings(120), said)
+    for where in (None, Range("width", lt=2500)):
+        let_through = [payload for payload in said if where is None or matches(where, payload)]
+        for key in ("category", "keywords", "year", "public"):
+            counted: Counter[object] = Counter()
+            for payload in let_through:
+                value = payload.get(key)
+                counted.update(set(value) if isinstance(value, list) else [] if value is None else [value])
+            found = index.facet(key, limit=50, filter=where)
+            assert dict(found) == counted, (key, where)
+            assert [count for _, count in found] == sorted(counted.values(), reverse=True)
+            assert index.facet(key, limit=1, filter=where)[0][1] == max(counted.values())
+
+
+def test_the_ends_of_numbers_and_dates_are_found_under_a_filter(index: VectorIndex) -> None:
+    said = payloads(120, seed=6)
+    index.upsert(numbered(120), embeddings(120), said)
+    where = Range("year", gte=1991)
+    for key in ("width", "rating", "year", "taken"):
+        for asked in (None, where):
+            let_through = [
+                payload[key] for payload in said if asked is None or matches(asked, payload) if key in payload
+            ]
+            values = sorted(comparable(value) for value in let_through if isinstance(value, str | int | float))
+            ends = index.extremes(key, filter=asked)
+            assert ends is not None
+            assert [comparable(end) for end in ends] == [values[0], values[-1]], (key, asked)
+    assert index.extremes("width", filter=Equals("tenant", "nobody")) is None

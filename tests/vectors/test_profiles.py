@@ -20,7 +20,7 @@ from phosphene.types import Field, FieldKind
 from phosphene.vectors import server
 from phosphene.vectors.profiles import NAMES, PROFILES, Codes, Profile, Tier
 from phosphene.vectors.server import ServerIndex
-from search_api.search import MAX_DEPTH
+from search_api.listing import MAX_DEPTH
 from tests.vectors.conftest import REAL_SERVER
 from tests.vectors.made import FIELDS, SPACE, ask, embeddings, numbered, payloads
 from tests.vectors.qdrant_stand_in import RestServer, StandIn

@@ -1,0 +1,223 @@
+"""Arranged lists and facets over HTTP, on pictures of the demo catalogue and the starter model."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from search_api.rerank import Candidate, RerankQuestion
+from tests.search_api.served import PICTURES, Served
+
+ARRANGEMENTS: dict[str, dict[str, Any]] = {
+    "diversity": {"diversity": 0.4},
+    "collapse": {"collapse": "duplicates"},
+    "creator": {"group_by": "creator"},
+    "near duplicates": {"group_by": "near_duplicates"},
+    "all": {"diversity": 0.3, "collapse": "duplicates", "group_by": "category"},
+}
+
+
+def walked(served: Served, limit: int, **asked: Any) -> list[dict[str, Any]]:  # noqa: ANN401  JSON
+    hits: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        answer = served.search(**asked, limit=limit, **({"cursor": cursor} if cursor else {}))
+        hits += answer["hits"]
+        cursor = answer["next_cursor"]
+        if cursor is None:
+            return hits
+        assert len(answer["hits"]) == limit
+
+
+def shown(hits: Sequence[dict[str, Any]]) -> list[str]:
+    return [one["asset_id"] for hit in hits for one in (hit, *(hit["group"]["others"] if hit["group"] else []))]
+
+
+@pytest.mark.parametrize("how", ARRANGEMENTS.values(), ids=ARRANGEMENTS.keys())
+def test_pages_of_an_arranged_list_are_the_whole_list(served: Served, how: dict[str, Any]) -> None:
+    whole = walked(served, 100, text="an animal", **how)
+    assert walked(served, 7, text="an animal", **how) == whole
+    assert len(shown(whole)) == len(set(shown(whole)))
+    if "collapse" not in how and "group_by" not in how:
+        assert len(whole) == PICTURES
+
+
+@pytest.mark.parametrize("how", ARRANGEMENTS.values(), ids=ARRANGEMENTS.keys())
+def test_similar_leaves_out_the_picture_asked_with(served: Served, how: dict[str, Any]) -> None:
+    asset = served.search(text="a bird", limit=1)["hits"][0]["asset_id"]
+    hits = walked(served, 40, asset_id=asset, facets=["category"], **how)
+    assert asset not in shown(hits)
+    assert shown(hits)
+
+
+def test_groups_are_of_one_value_each_and_say_how_many_pictures_have_it(served: Served) -> None:
+    creators = Counter(said["creator"] for said in served.records.values() if said.get("creator"))
+    hits = walked(served, 50, text="an animal", group_by="creator", group_size=2)
+    named = [hit["group"]["value"] for hit in hits if hit["group"]["value"] is not None]
+    assert sorted(named) == sorted(creators)
+    for hit in hits:
+        group = hit["group"]
+        assert all(one["metadata"]["creator"] == group["value"] for one in (hit, *group["others"]) if group["value"])
+        assert group["pictures"] == creators.get(group["value"])
+        assert len(group["others"]) == min(2, group["pictures"] or 1) - 1
+    scores = [hit["score"] for hit in hits]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_diversity_shows_other_things_sooner(served: Served) -> None:
+    plain = served.search(text="an animal", limit=10)["hits"]
+    diverse = served.search(text="an animal", limit=10, diversity=0.6)["hits"]
+    assert diverse[0] == plain[0]
+    ids = [hit["asset_id"] for hit in diverse]
+    assert ids != [hit["asset_id"] for hit in plain]
+    assert served.search(text="an animal", limit=10, diversity=0)["hits"] == plain
+
+
+def test_facets_count_all_pictures_and_the_best(served: Served) -> None:
+    answer = served.search(
+        text="an animal", limit=3, facets=["category", {"field": "keywords", "limit": 5}, "generated"]
+    )
+    category, keywords, generated = (answer["facets"][name] for name in ("category", "keywords", "generated"))
+    counted = Counter(said["category"] for said in served.records.values())
+    assert {one["value"]: one["count"] for one in category["values"]} == dict(counted.most_common(12))
+    assert category["pictures"] == category["best"] == PICTURES == sum(counted.values()) + category["missing"]
+    assert [one["count"] for one in category["values"]] == [one["among_best"] for one in category["values"]]
+    assert len(keywords["values"]) == 5
+    assert keywords["more"]
+    assert generated["values"] == [{"value": False, "count": PICTURES, "among_best": PICTURES}]
+    narrow = served.search(text="an animal", limit=3, facets=["category"], filter={"field": "year", "gte": 1900})
+    dated = Counter(said["category"] for said in served.records.values() if said.get("year"))
+    assert {one["value"]: one["count"] for one in narrow["facets"]["category"]["values"]} == dict(dated.most_common(12))
+
+
+def test_a_condition_narrows_the_counts_of_other_fields_only(served: Served) -> None:
+    food = {"field": "category", "equals": "food"}
+    wide = {"field": "orientation", "equals": "landscape"}
+    free = served.search(text="x", limit=1, facets=["category"])["facets"]["category"]
+    one = served.search(text="x", limit=1, facets=["category", "orientation"], filter=food)["facets"]
+    assert one["category"] == free
+    assert one["orientation"]["pictures"] == next(v["count"] for v in free["values"] if v["value"] == "food")
+    both = served.search(text="x", limit=1, facets=["category", "orientation"], filter={"and": [food, wide]})["facets"]
+    assert both["orientation"] == one["orientation"]
+    assert both["category"]["pictures"] < free["pictures"]
+
+
+@pytest.mark.parametrize("field", ["year", "bytes", "width", "megapixels", "added_at"])
+def test_ranges_hold_every_picture_and_are_filters(served: Served, field: str) -> None:
+    facet = served.search(text="an animal", limit=1, facets=[{"field": field, "limit": 8}])["facets"][field]
+    assert 1 <= len(facet["ranges"]) <= 8
+    assert sum(one["count"] for one in facet["ranges"]) + facet["missing"] == facet["pictures"] == PICTURES
+    assert sum(one["among_best"] for one in facet["ranges"]) + facet["missing"] == facet["best"]
+    fullest = max(facet["ranges"], key=lambda one: one["count"])
+    where = {"field": field, "gte": fullest["gte"], "lt": fullest["lt"]}
+    assert len(walked(served, 100, text="an animal", filter=where)) == fullest["count"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        ({"diversity": 2}, "diversity"),
+        ({"diversity": "NaN"}, "diversity"),
+        ({"collapse": "all"}, "collapse"),
+        ({"group_by": "nobody"}, "makes no groups"),
+        ({"group_by": "megapixels"}, "makes no groups"),
+        ({"group_by": "tenant"}, "makes no groups"),
+        ({"group_by": "creator", "group_size": 0}, "group_size"),
+        ({"collapse": "duplicates", "group_by": "near_duplicates"}, "one of them"),
+        ({"prior_search": True, "diversity": 0.5}, "prior_search"),
+        ({"rerank": True}, "PHOSPHENE_RERANK"),
+        ({"facets": ["nobody"]}, "no field 'nobody'"),
+        ({"facets": ["tenant"]}, "no field 'tenant'"),
+        ({"facets": ["category", "category"]}, "twice"),
+        ({"facets": ["category"] * 99}, "facets"),
+        ({"facets": [{"field": "category", "limit": 0}]}, "limit"),
+        ({"facets": "category"}, "facets"),
+        ({"group_by": "creator", "cursor": "L~hello"}, "none of ours"),
+    ],
+)
+def test_what_makes_no_sense_is_a_clear_422(served: Served, asked: dict[str, Any], complaint: str) -> None:
+    answer = served.client.post("/v1/search", json={"text": "an animal", **asked})
+    assert answer.status_code in (400, 422), answer.text
+    assert complaint in answer.text
+
+
+def test_a_cursor_goes_on_with_its_own_list_only(served: Served) -> None:
+    asked = {"text": "an animal", "limit": 5}
+    plain = served.search(**asked)["next_cursor"]
+    grouped = served.search(**asked, group_by="creator")["next_cursor"]
+    for wrong in ({"cursor": grouped}, {"cursor": plain, "group_by": "creator"}, {"cursor": grouped, "diversity": 0.1}):
+        answer = served.client.post("/v1/search", json={**asked, **wrong})
+        assert answer.status_code == 422, wrong
+        assert "cursor" in answer.json()["detail"]
+
+
+def by_title(question: RerankQuestion, candidates: Sequence[Candidate]) -> list[float]:
+    assert question.text == "an animal"
+    assert len(question.vector) > 1
+    return [-float(ord(str(one.fields["title"])[0].lower())) for one in candidates]
+
+
+def broken(_: RerankQuestion, __: Sequence[Candidate]) -> list[float]:
+    raise KeyError("no such thing")
+
+
+def slow(_: RerankQuestion, candidates: Sequence[Candidate]) -> list[float]:
+    time.sleep(1)
+    return [0.0] * len(candidates)
+
+
+def short(_: RerankQuestion, candidates: Sequence[Candidate]) -> list[float]:
+    return [0.0] * (len(candidates) - 1)
+
+
+@pytest.fixture
+def hooked(served: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Name a function of this module as the deployment's hook."""
+    module = ModuleType("hooks_of_this_test")
+    for function in (by_title, broken, slow, short):
+        setattr(module, function.__name__, function)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    def name(function: str) -> None:
+        said = {"rerank": f"{module.__name__}:{function}", "rerank_timeout_s": 0.3 if function == "slow" else 30}
+        monkeypatch.setattr(served.engine, "settings", served.engine.settings.model_copy(update=said))
+
+    return name
+
+
+def test_a_hook_orders_the_best_hits(served: Served, hooked: Callable[[str], None]) -> None:
+    plain = served.search(text="an animal", limit=100)["hits"]
+    hooked("by_title")
+    hits = walked(served, 9, text="an animal")
+    assert len({hit["asset_id"] for hit in hits}) == len(hits) == PICTURES
+    assert [hit["title"][0].lower() for hit in hits[:100]] == sorted(hit["title"][0].lower() for hit in plain)
+    assert served.search(text="an animal", limit=100, rerank=False)["hits"] == plain
+
+
+@pytest.mark.parametrize(
+    ("function", "complaint"),
+    [
+        ("broken", "raised KeyError"),
+        ("slow", "took longer than 0.3 s"),
+        ("short", "gave no list of 100 finite numbers"),
+    ],
+)
+def test_a_hook_that_fails_leaves_the_order_and_says_so(
+    served: Served,
+    hooked: Callable[[str], None],
+    function: str,
+    complaint: str,
+) -> None:
+    plain = served.search(text="an animal", limit=20)
+    assert plain["note"] is None
+    hooked(function)
+    answer = served.search(text="an animal", limit=20)
+    assert answer["hits"] == plain["hits"]
+    assert answer["note"].startswith("the order was left as it is: ")
+    assert complaint in answer["note"]
