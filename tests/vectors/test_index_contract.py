@@ -354,7 +354,7 @@ def test_groups_hold_the_best_of_each_value(index: VectorIndex) -> None:
 
 def test_values_are_counted_under_a_filter(index: VectorIndex) -> None:
     said = payloads(120, seed=5)
-    index.upsert(numbered(120), embeddings(120), said)
+    index.upsert(numbered(120), embeddings(120, space=index.space), said)
     for where in (None, Range("width", lt=2500)):
         let_through = [payload for payload in said if where is None or matches(where, payload)]
         for key in ("category", "keywords", "year", "public"):
@@ -370,7 +370,7 @@ def test_values_are_counted_under_a_filter(index: VectorIndex) -> None:
 
 def test_the_ends_of_numbers_and_dates_are_found_under_a_filter(index: VectorIndex) -> None:
     said = payloads(120, seed=6)
-    index.upsert(numbered(120), embeddings(120), said)
+    index.upsert(numbered(120), embeddings(120, space=index.space), said)
     where = Range("year", gte=1991)
     for key in ("width", "rating", "year", "taken"):
         for asked in (None, where):
