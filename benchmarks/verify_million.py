@@ -2,17 +2,16 @@
 
     python -m benchmarks.verify_million [--assets 100000 1000000]
 
-The catalogue is SQLite with a row and an embedding for each picture, originals and thumbnails are empty files, and the
-index is a stand-in that lists the same payloads from a file: Qdrant's own memory, which grows with the points, is not
-what is measured. Each size is verified by a process of its own, which tells its resident memory once the
-stores are open and the model is loaded, and at its highest.
+The catalogue is SQLite with a row and an embedding for each picture. The index and the blob store are stand-ins that
+list what agrees with it from a file: Qdrant's own memory, which grows with the points, is not what is measured, and two
+million files would take longer than all the rest. Each size is verified by a process of its own, which tells its
+resident memory once the stores are open and the model is loaded, and at its highest.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import shutil
 import sqlite3
 import tempfile
@@ -20,6 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 from typing import cast
@@ -31,14 +31,14 @@ from sqlalchemy import insert
 from indexer.payload import payload_of
 from indexer.verify import verify
 from phosphene.assemble import CATALOGUE, Engine, open_engine
-from phosphene.blobs import original_key, thumbnail_key
-from phosphene.catalog.catalog import Catalog
+from phosphene.attributes import Attributes, PaletteColour
+from phosphene.blobs import BlobStore, original_key, thumbnail_key
 from phosphene.catalog.database import Database, now, sqlite_url
 from phosphene.catalog.models import AssetRow, EmbeddingRow, TenantRow
 from phosphene.catalog.records import AssetState
 from phosphene.settings import Settings
 from phosphene.types import DEFAULT_TENANT, AssetId, Float32, PointId, Sha256, SpaceId, asset_id, point_id
-from phosphene.vectors.base import StoredPoint, VectorIndex
+from phosphene.vectors.base import Payload, StoredPoint, VectorIndex
 
 PAGE = 5000
 MB = 2**20
@@ -57,39 +57,51 @@ class Seen:
     differences: int
 
 
-class PointsOnDisk:
-    """What `verify` asks of an index, from a file."""
+class Stored:
+    """What `verify` asks of an index and of a blob store, told from one file: nothing of it is kept in memory."""
 
     def __init__(self, path: Path) -> None:
-        self._points = sqlite3.connect(path, check_same_thread=False)
-        self._points.execute("CREATE TABLE IF NOT EXISTS points (id BLOB PRIMARY KEY, payload TEXT) WITHOUT ROWID")
+        self.file = sqlite3.connect(path, check_same_thread=False)
+        self._payload: Payload = {}
 
-    def write(self, points: Sequence[StoredPoint]) -> None:
-        """Add points."""
-        rows = sorted((point.id.bytes, json.dumps(point.payload)) for point in points)
-        with self._points:
-            self._points.executemany("INSERT INTO points VALUES (?, ?)", rows)
+    def say(self, payload: Payload) -> None:
+        """Give the payload that all points have, but for the id of their asset."""
+        self._payload = payload
 
     def vectors(self, ids: Sequence[PointId]) -> dict[PointId, Float32]:
         """Give a vector for each of those that are there."""
         marks = ",".join("?" * len(ids))
-        found = self._points.execute(f"SELECT id FROM points WHERE id IN ({marks})", [id_.bytes for id_ in ids])  # noqa: S608  marks
+        found = self.file.execute(f"SELECT id FROM points WHERE id IN ({marks})", [id_.bytes for id_ in ids])  # noqa: S608  marks
         return {PointId(UUID(bytes=row[0])): np.zeros(8, np.float32) for row in found}
 
     def scroll(self, *, after: PointId | None, limit: int) -> list[StoredPoint]:
         """List points in the order of their ids."""
-        found = self._points.execute(
-            "SELECT id, payload FROM points WHERE id > ? ORDER BY id LIMIT ?", [after.bytes if after else b"", limit]
+        found = self.file.execute(
+            "SELECT id, asset FROM points WHERE id > ? ORDER BY id LIMIT ?", [after.bytes if after else b"", limit]
         )
-        return [StoredPoint(PointId(UUID(bytes=id_)), json.loads(payload)) for id_, payload in found]
+        return [
+            StoredPoint(PointId(UUID(bytes=id_)), {**self._payload, "asset_id": str(UUID(bytes=asset))})
+            for id_, asset in found
+        ]
 
     def count(self) -> int:
-        """Count all."""
-        return int(self._points.execute("SELECT count(*) FROM points").fetchone()[0])
+        """Count all points."""
+        return int(self.file.execute("SELECT count(*) FROM points").fetchone()[0])
+
+    def exists(self, key: str) -> bool:
+        """Say that there is a blob."""
+        return bool(key)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """List originals and thumbnails."""
+        key = {"originals": original_key, "thumbnails": thumbnail_key}.get(prefix)
+        if key is not None:
+            for (number,) in self.file.execute("SELECT number FROM points"):
+                yield key(_hash(number))
 
     def close(self) -> None:
         """Close the file."""
-        self._points.close()
+        self.file.close()
 
 
 def main() -> None:
@@ -101,7 +113,7 @@ def main() -> None:
         try:
             began = time.perf_counter()
             _in_a_process(fill, folder, count)
-            print(f"{count} assets written in {time.perf_counter() - began:.0f} s", flush=True)
+            print(f"{count} assets were written in {time.perf_counter() - began:.0f} s", flush=True)
             seen = cast("Seen", _in_a_process(measure, folder))
         finally:
             shutil.rmtree(folder)
@@ -118,79 +130,73 @@ def _in_a_process(function: object, *arguments: object) -> object:
         return process.submit(function, *arguments).result()  # type: ignore[arg-type]  # one of those below
 
 
-def _opened(folder: Path) -> Engine:
+def _opened(folder: Path) -> tuple[Engine, Stored]:
     engine = open_engine(Settings(data=folder, threads=1, _env_file=None), command="benchmark")
     _ = engine.current.encoder
-    engine.current._index = cast("VectorIndex", PointsOnDisk(folder / "points.sqlite"))  # noqa: SLF001  a stand-in
-    return engine
+    stored = Stored(folder / "stored.sqlite")
+    engine.current._index = cast("VectorIndex", stored)  # noqa: SLF001  a stand-in
+    return engine, stored
 
 
 def fill(folder: Path, count: int) -> None:
-    """Write catalogue, points and blobs that agree."""
-    engine = _opened(folder)
+    """Write rows and points that agree."""
+    engine, stored = _opened(folder)
     database = Database(sqlite_url(folder / CATALOGUE))
     with database.writing() as connection:
         connection.execute(insert(TenantRow), {"id": DEFAULT_TENANT, "created_at": now()})
+    stored.file.execute("CREATE TABLE points (id BLOB PRIMARY KEY, asset BLOB, number INTEGER) WITHOUT ROWID")
     space = engine.current.space.id
-    blobs = folder / "blobs"
-    for hashes in _hashes(count):
-        _write_rows(database, space, hashes)
-        for sha256 in hashes:
-            for key in (original_key(sha256), thumbnail_key(sha256)):
-                path = blobs / key
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
-    _write_points(engine.catalog, cast("PointsOnDisk", engine.index), space)
-    database.engine.dispose()
-    engine.close()
-
-
-def _hashes(count: int) -> Iterator[list[Sha256]]:
+    points: list[tuple[bytes, bytes, int]] = []
     for start in range(0, count, PAGE):
-        yield [
-            Sha256(hashlib.sha256(str(number).encode()).hexdigest())
-            for number in range(start, min(count, start + PAGE))
-        ]
+        hashes = [_hash(number) for number in range(start, min(count, start + PAGE))]
+        ids = [asset_id(DEFAULT_TENANT, sha256) for sha256 in hashes]
+        _write_rows(database, space, ids, hashes)
+        points += [(point_id(id_, space).bytes, id_.bytes, start + place) for place, id_ in enumerate(ids)]
+    with stored.file:
+        stored.file.executemany("INSERT INTO points VALUES (?, ?, ?)", sorted(points))
+    database.engine.dispose()
+    stored.close()
 
 
-def _write_rows(database: Database, space: SpaceId, hashes: Sequence[Sha256]) -> None:
-    at = now()
-    described = {
-        "metadata": {"category": "food", "year": 2005},
-        "width": 640,
-        "height": 480,
-        "bytes": 0,
-        "added_at": at,
-    }
-    facts = {"orientation": "landscape", "format": "jpeg", "phash": "0" * 16, "state": AssetState.INDEXED}
-    ids = [asset_id(DEFAULT_TENANT, sha256) for sha256 in hashes]
+def _hash(number: int) -> Sha256:
+    return Sha256(hashlib.sha256(str(number).encode()).hexdigest())
+
+
+_AT = datetime(2026, 1, 1, tzinfo=UTC)
+_FACTS = {
+    "tenant_id": DEFAULT_TENANT,
+    "title": "A title",
+    "metadata": {"category": "food", "year": 2005},
+    "width": 640,
+    "height": 480,
+    "orientation": "landscape",
+    "format": "jpeg",
+    "bytes": 0,
+    "phash": "0" * 16,
+    "added_at": _AT,
+    "state": AssetState.INDEXED,
+    "attributes": Attributes((PaletteColour("red", "#c81e3c", 1.0),), None, (), False, False, 0.5).as_json(),  # noqa: FBT003  flags
+}
+
+
+def _write_rows(database: Database, space: SpaceId, ids: Sequence[AssetId], hashes: Sequence[Sha256]) -> None:
+    assets = [{**_FACTS, "id": id_, "sha256": sha256} for id_, sha256 in zip(ids, hashes, strict=True)]
+    embeddings = [{"asset_id": id_, "space_id": space, "norm": 1.0, "indexed_at": _AT} for id_ in ids]
     with database.writing() as connection:
-        connection.execute(
-            insert(AssetRow),
-            [
-                {"id": id_, "tenant_id": DEFAULT_TENANT, "sha256": sha256, "title": "A title", **described, **facts}
-                for id_, sha256 in zip(ids, hashes, strict=True)
-            ],
-        )
-        connection.execute(
-            insert(EmbeddingRow), [{"asset_id": id_, "space_id": space, "norm": 1.0, "indexed_at": at} for id_ in ids]
-        )
-
-
-def _write_points(catalog: Catalog, points: PointsOnDisk, space: SpaceId) -> None:
-    after: AssetId | None = None
-    while page := catalog.page_assets(tenant=None, after=after, limit=PAGE):
-        points.write([StoredPoint(point_id(asset.id, space), payload_of(asset, ())) for asset in page])
-        after = page[-1].id
+        connection.execute(insert(AssetRow), assets)
+        connection.execute(insert(EmbeddingRow), embeddings)
 
 
 def measure(folder: Path) -> Seen:
     """Verify, and tell what it took."""
-    engine = _opened(folder)
+    engine, stored = _opened(folder)
+    (first,) = engine.catalog.page_assets(tenant=None, after=None, limit=1)
+    stored.say(payload_of(first, ()))
+    engine.blobs = cast("BlobStore", stored)
     before, began = _memory_mb("VmRSS"), time.perf_counter()
     report = verify(engine=engine, repair=False)
     seconds = time.perf_counter() - began
-    engine.close()
+    stored.close()
     differences = sum(report.counts.values())
     return Seen(before, _memory_mb("VmHWM"), seconds, report.assets, report.points, report.blobs, differences)
 
