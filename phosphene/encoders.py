@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     import torch
 
 _HASH_CHUNK = 1 << 20
+
+log = logging.getLogger(__name__)
 
 
 class Encoder(Protocol):
@@ -164,7 +167,7 @@ class OpenClipEncoder:
         self._tokenizing = threading.Lock()  # fast tokenizers of the hub can't be shared ("Already borrowed")
         self._space = space
         self._device = device
-        self._batch_size = batch_size
+        self._batch_size = batch_size  # halved where the device has no room for it
         self._mean = torch.tensor(space.pixels.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(space.pixels.std, device=device).view(1, 3, 1, 1)
 
@@ -198,8 +201,21 @@ class OpenClipEncoder:
         import torch  # here already
 
         parts: list[Float32] = [np.empty((0, self._space.dimension), dtype=np.float32)]
+        at = 0
         with torch.inference_mode(), self._precision():
-            parts.extend(embed(slice(at, at + self._batch_size)) for at in range(0, count, self._batch_size))
+            while at < count:
+                end = min(at + self._batch_size, count)
+                try:
+                    parts.append(embed(slice(at, end)))
+                except torch.OutOfMemoryError:
+                    if end - at == 1:
+                        raise
+                    self._batch_size = (end - at) // 2
+                    log.warning(
+                        "%d at once are too many for %s: %d from now on", end - at, self._device, self._batch_size
+                    )
+                    continue
+                at = end
         rows = np.concatenate(parts) if len(parts) != 2 else parts[1]
         if len(rows) != count:
             raise ModelError(f"{self._space.model} gave {len(rows)} embeddings for {count} inputs")
@@ -209,7 +225,10 @@ class OpenClipEncoder:
         import torch  # here already
 
         # (n, h, w, 3) seen as (n, 3, h, w) lies in memory as channels_last, which convolutions like.
-        batch = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self._device).permute(0, 3, 1, 2)
+        rows = torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
+        if self._device.type == "cuda":
+            rows = rows.pin_memory()  # copied by the device itself, while the model works on
+        batch = rows.to(self._device, non_blocking=self._device.type == "cuda").permute(0, 3, 1, 2)
         scaled = batch.to(torch.float32).div_(255).sub_(self._mean).div_(self._std)
         return _to_numpy(self._model.encode_image(scaled, normalize=False))
 

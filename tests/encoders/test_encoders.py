@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import RobertaConfig
 
-from phosphene.encoders import Encoder, PromptTemplates, load_encoder
+from phosphene.encoders import Encoder, OpenClipEncoder, PromptTemplates, load_encoder
 from phosphene.errors import InvalidInput, InvalidSettings
 from phosphene.images import fit
 from phosphene.types import Pixels, PixelSpec, sha256_of
@@ -242,6 +242,39 @@ def test_a_gpu_gives_nearly_what_the_cpu_gives(small: Path) -> None:
     ):
         assert ours.rows.dtype == np.float32
         assert (ours.unit().rows * plain.unit().rows).sum(axis=1).min() > 0.995
+
+
+@pytest.mark.gpu
+def test_a_batch_that_the_device_has_no_room_for_is_halved_and_that_is_kept(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device's word for it comes from a stand-in that has room for three pictures."""
+    encoder = load_encoder(str(small), batch_size=16)
+    assert isinstance(encoder, OpenClipEncoder)
+    pixels = random_pixels(11, encoder)
+    expected = encoder.encode_pixels(pixels).rows
+    real, tried = encoder._model.encode_image, []
+
+    def cramped(batch: torch.Tensor, *, normalize: bool) -> torch.Tensor:
+        tried.append(len(batch))
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError("no room")
+        embedded: torch.Tensor = real(batch, normalize=normalize)
+        return embedded
+
+    monkeypatch.setattr(encoder._model, "encode_image", cramped)
+    assert np.allclose(encoder.encode_pixels(pixels).rows, expected, atol=1e-5)
+    assert tried == [11, 5, 2, 2, 2, 2, 2, 1]
+    tried.clear()
+    encoder.encode_pixels(pixels)
+    assert tried == [2, 2, 2, 2, 2, 1]
+
+    def full(_batch: torch.Tensor, *, normalize: bool) -> torch.Tensor:
+        raise torch.OutOfMemoryError(f"no room at all, {normalize=}")
+
+    monkeypatch.setattr(encoder._model, "encode_image", full)
+    with pytest.raises(torch.OutOfMemoryError, match="no room at all"):
+        encoder.encode_pixels(pixels)
 
 
 def run(code: str) -> str:
