@@ -6,6 +6,7 @@
     dog -snow               leads away from snow, by half as much; -1:snow by as much: one word, or a quoted text
     dog NOT people          takes out the pictures that show people; `no people` and `without people` do the same
     year:>=2005 year:2000..2010 keywords:cat|dog creator:*      conditions on fields; `-` or NOT before one negates it
+    colour:#ff8800~0.1      a colour of the picture is near this one
     asset:0d8d6f4c-…        a picture of the catalogue, as a part, -asset:… or NOT asset:…
 
 What is not unmistakably one of these is plain text: hyphens, dashes, 16:9, 10:30, `17" screen`, C++, a URL.
@@ -33,6 +34,7 @@ from phosphene.filters import (
     Scalar,
     Within,
     area_source,
+    colour_source,
     parse_filter,
     typed_value,
 )
@@ -281,9 +283,9 @@ class _Reader:
     def _is_condition(self, condition: re.Match[str]) -> bool:
         """Whether this can be nothing else. Raises InvalidQuery where it looks so and names no field."""
         name, following = condition["name"], self._source[condition.end() :][:2]
-        if name in self._fields:
-            return True
         value = following[:1]
+        if name in self._fields or (name == "colour" and value == "#"):
+            return True
         if condition["operator"] != ":" or len(name) == 1 or not (value.isalnum() or value in ("*", '"', ">", "<")):
             return False
         near = difflib.get_close_matches(name, self._fields, n=1)
@@ -293,7 +295,17 @@ class _Reader:
             'quotation marks: "…"'
         )
 
+    def _colour(self, match: re.Match[str]) -> tuple[Filter, int]:
+        end = self._end_of_word(match.end())
+        try:
+            parsed = parse_filter(colour_source(self._source[match.end() : end]), list(self._fields.values()))
+        except InvalidFilter as error:
+            raise InvalidQuery(f"{_at(match.end())}: {error}") from error
+        return (Not(parsed) if match["operator"] == "!=" else parsed), end
+
     def _condition(self, match: re.Match[str]) -> tuple[Filter, int]:
+        if match["name"] == "colour" and self._source[match.end() :][:1] == "#":
+            return self._colour(match)
         one, operator, at = self._fields[match["name"]], match["operator"], match.end()
         values, end = self._values(one, at)
         try:

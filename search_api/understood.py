@@ -12,6 +12,8 @@ from phosphene.query_language import write_filter
 from phosphene.types import AssetId
 from search_api.question import Part, SearchQuery, Strategy
 
+_MOST_SAID = 200  # characters of a filter; all of it is beside the note
+
 
 @dataclass(frozen=True, slots=True)
 class UnderstoodPart:
@@ -84,9 +86,10 @@ def _quoted(text: str) -> str:
 
 def _filter_in_words(filter: Filter) -> str:  # noqa: A002  the field's word for it
     try:
-        return write_filter(filter)
+        said = write_filter(filter)
     except InvalidQuery:
-        return json.dumps(source_of(filter), ensure_ascii=False)
+        said = json.dumps(source_of(filter), ensure_ascii=False)
+    return said if len(said) <= _MOST_SAID else said[: _MOST_SAID - 1] + "…"
 
 
 def _told(parts: Sequence[Part]) -> tuple[UnderstoodPart, ...]:

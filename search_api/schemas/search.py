@@ -124,7 +124,7 @@ class SearchRequest(ListOptions):
         max_length=MAX_QUERY,
         description="the language of the search box: parts (`2:dog + beach`), what it leads away from (`-snow`), "
         "conditions (`orientation:landscape`, `year:2000..2010`, `keywords:cat|dog`) and what is taken out "
-        "(`NOT people`, `without people`). `understood` tells what was made of it. /docs/search has the whole",
+        "(`NOT people`, `without people`). `understood` tells what was made of it. docs/search.md has the whole",
         examples=["2:dog + beach -snow orientation:landscape NOT people"],
     )
     parts: list[PartIn] = Field(

@@ -27,6 +27,18 @@ def read(source: str) -> ParsedQuery:
     return parse_query(source, FIELDS)
 
 
+def test_a_colour_is_looked_for_among_those_of_the_palette() -> None:
+    near = read("car colour:#ff0000").filter
+    assert isinstance(near, AnyOf)
+    assert near.field == "palette"
+    wider = read("car colour:#ff0000~0.2").filter
+    assert isinstance(wider, AnyOf)
+    assert set(near.values) < set(wider.values)
+    assert read("car -colour:#ff0000") == ParsedQuery((Term("car"),), filter=Not(near))
+    with pytest.raises(InvalidQuery, match="character 12"):
+        read("car colour:#ff")
+
+
 def texts(terms: tuple[Term, ...]) -> list[tuple[str | None, float]]:
     return [(term.text, term.weight) for term in terms]
 
