@@ -20,6 +20,7 @@ from phosphene.nomatch.words import FIELDS
 from phosphene.types import Float32, PointId
 from phosphene.vectors.base import Payload, ScoredPoint, VectorIndex, VectorQuery
 
+LEAST_SPREAD: Final = 1e-6  # of cosines; below it they do not differ
 MOST_LOOKED_AT: Final = 20_000  # points, for one page; what lies behind them is not found by what has barriers
 _WORD = re.compile(r"\w+")
 _ES = ("ses", "xes", "zes", "ches", "shes")
@@ -41,7 +42,7 @@ class Scale:
         if len(background) < LEAST_BACKGROUND:
             return cls(0.0, 1.0)
         cosines = np.asarray(background @ vector, dtype=np.float64)
-        return cls(float(f"{cosines.mean():.4g}"), float(f"{max(float(cosines.std()), 1e-6):.4g}"))
+        return cls(float(f"{cosines.mean():.4g}"), float(f"{max(float(cosines.std()), LEAST_SPREAD):.4g}"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -44,7 +44,7 @@ from phosphene.unclip.geometry import direction, text_diff
 from phosphene.vectors.base import ScoredPoint, VectorIndex
 from phosphene.vectors.similar import mean_direction
 from search_api import exclusion
-from search_api.aim import Aim, Barrier, Scale, Scoring, Words
+from search_api.aim import LEAST_SPREAD, Aim, Barrier, Scale, Scoring, Words
 from search_api.question import ContextPair, Numbers, Part, SearchQuery, Strategy
 
 _MODALITIES = {"text": Modality.TEXT, "image": Modality.IMAGE, "asset_id": Modality.IMAGE}
@@ -153,7 +153,8 @@ def split_cursor(cursor: str | None) -> tuple[tuple[Scale, ...], str | None]:
     try:
         pairs = json.loads(base64.b64decode(numbers + "=" * (-len(numbers) % 4), altchars=b"-_", validate=True))
         scales = tuple(Scale(float(mean), float(spread)) for mean, spread in pairs)
-        sane = all(abs(one.mean) <= 1 and 0 < one.spread <= 1 for one in scales) and len(scales) <= _MOST_CARRIED
+        sane = all(abs(one.mean) <= 1 and LEAST_SPREAD <= one.spread <= 1 for one in scales)
+        sane = sane and len(scales) <= _MOST_CARRIED
     except (ValueError, TypeError, binascii.Error, RecursionError) as error:
         raise InvalidCursor("the cursor is none of ours: pass next_cursor of the answer before, unchanged") from error
     if not sane:

@@ -213,6 +213,7 @@ function failed(error) {
   at("empty").hidden = true;
   at("verdict").hidden = true;
   at("count").textContent = "";
+  at("understood").textContent = "";
   at("time").textContent = "";
   if (current && !current.found) {
     grid.clear();

@@ -66,6 +66,19 @@ def test_the_first_look_invites_to_search(page: Page) -> None:
     expect(page.get_by_role("heading", name="Ask for a picture")).to_be_hidden()
 
 
+def test_the_box_takes_the_language_and_says_what_it_understood(page: Page, served: Served) -> None:
+    told = page.locator("#understood")
+    search(page, "a bird")
+    expect(told).to_be_empty()
+    search(page, "an animal without a bird")
+    expect(told).to_have_text("Understood: like “an animal”, without what shows “bird”")
+    hits = served.search(text="an animal", exclude=[{"text": "bird"}], limit=24)["hits"]
+    assert shown(page)[:24] == [hit["asset_id"] for hit in hits]
+    page.get_by_role("searchbox").fill("an animal categorie:food")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("did you mean category:?")
+
+
 def test_typing_and_enter_show_the_nearest_pictures(page: Page, served: Served) -> None:
     search(page, "a musical instrument")
     expected = ids(served, "a musical instrument")

@@ -129,6 +129,30 @@ def test_a_picture_finds_itself_and_a_text_finds_pictures(desk: Desk) -> None:
     assert best["asset_id"] not in {hit["asset_id"] for hit in similar.json["hits"]}
 
 
+def test_texts_pictures_and_assets_are_one_question(desk: Desk) -> None:
+    _, stem = _title_of_one(desk)
+    some = desk.run("search", "2:animal -machine width>=1", "--limit", "2", "--json").json["hits"]
+    assets = [hit["asset_id"] for hit in some]
+    sources = ["--image", f"0.5:pictures/{stem}.webp", "--asset", f"-0.25:{assets[0]}", "--not", f"asset:{assets[1]}"]
+    pair = ["--rather", "a drawing", "--than", "a photograph"]
+    mixed = desk.run("search", "dog + cat", *sources, *pair, "--limit", "5", "--json")
+    assert mixed.status == 0, mixed.err
+    told = mixed.json["understood"]
+    assert [(part["kind"], part["weight"]) for part in told["parts"]] == [
+        ("text", 1),
+        ("text", 1),
+        ("image", 0.5),
+        ("asset_id", -0.25),
+    ]
+    assert [part["asset_id"] for part in told["excluded"]] == [assets[1]]
+    assert [(one["positive"]["text"], one["negative"]["text"]) for one in told["context"]] == [
+        ("a drawing", "a photograph")
+    ]
+    assert not set(assets) & {hit["asset_id"] for hit in mixed.json["hits"]}
+    plain = desk.run("search", "dog NOT cat", "--plain", "--json").json["understood"]
+    assert [part["text"] for part in plain["parts"]] == ["dog NOT cat"]
+
+
 def test_the_second_ingest_adds_nothing_and_status_lists_what_was_refused(desk: Desk) -> None:
     again = desk.run("ingest", "pictures", "--json")
     assert (again.status, again.json["counts"]["added"], again.json["counts"]["unchanged"]) == (0, 0, PICTURES)

@@ -72,6 +72,8 @@ def test_tenants_never_see_each_other(keyed: Served) -> None:
         ("GET", f"/v1/assets/{only_mine}/image?size=original", {}),
         ("GET", f"/v1/assets/{only_mine}/similar", {}),
         ("POST", "/v1/search", {"json": {"asset_id": only_mine}}),
+        ("POST", "/v1/search", {"json": {"query": f"a cat + asset:{only_mine}"}}),
+        ("POST", "/v1/search", {"json": {"text": "a cat", "exclude": [{"asset_id": only_mine}]}}),
         ("PATCH", f"/v1/assets/{only_mine}", {"json": {"title": "Stolen"}}),
         ("DELETE", f"/v1/assets/{only_mine}", {}),
     ):

@@ -218,6 +218,18 @@ def test_a_typed_filter_and_a_sent_one_both_hold(served: Served) -> None:
     }
 
 
+def test_what_can_not_be_drawn_of_a_question_is_told_beside_its_hits(served: Served) -> None:
+    vector = embedded(served, "a cat")[0].tolist()
+    for body, why in (
+        ({"parts": [{"vector": vector}, {"text": "a dog"}]}, "a bare vector can't be drawn"),
+        ({"query": "no people"}, "say also what is"),
+    ):
+        answer = served.search(**body, generate="always", limit=2)
+        assert len(answer["hits"]) == 2
+        assert answer["generation"]["status"] == "refused"
+        assert why in answer["generation"]["detail"]
+
+
 def test_text_stays_plain(served: Served) -> None:
     for text in ("no people", "dog -snow", "category:food", '"a cat'):
         told = served.search(text=text)["understood"]
