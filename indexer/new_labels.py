@@ -8,6 +8,7 @@ from phosphene.assemble import Engine
 from phosphene.catalog.records import LabelModelKind
 from phosphene.labels.calibration import LabelCalibration
 from phosphene.labels.keywords import keywords_of
+from phosphene.labels.probes import Probe
 from phosphene.open_space import OpenSpace
 from phosphene.types import AssetId, Float32, TenantId
 
@@ -20,15 +21,24 @@ def label_calibration(tenant: TenantId, space: OpenSpace, *, engine: Engine) -> 
     return None
 
 
+def probes_of(tenant: TenantId, space: OpenSpace, *, engine: Engine) -> list[Probe]:
+    """Give the labels learned in a space that were applied to the catalogue."""
+    found = map(Probe.of, engine.catalog.labels.models(tenant, LabelModelKind.PROBE))
+    return [probe for probe in found if probe.applied and probe.space_id == space.space.id]
+
+
 def label_new(
     engine: Engine, space: OpenSpace, owners: Mapping[AssetId, TenantId], ids: Sequence[AssetId], rows: Float32
 ) -> None:
     """Write the labels of pictures (n,) that were just embedded as rows (n, d), where the settings say so."""
-    if not engine.settings.auto_keywords or space.space.id != engine.current.space.id:
+    if not ids or space.space.id != engine.current.space.id:
         return
     for tenant in sorted(set(owners.values())):
         at = [place for place, id_ in enumerate(ids) if owners[id_] == tenant]
-        calibration = label_calibration(tenant, space, engine=engine)
-        found = keywords_of(rows[at], engine.vocabulary.subjects, labeller=space.labeller, calibration=calibration)
-        said = {ids[place]: one for place, one in zip(at, found, strict=True)}
-        engine.catalog.labels.set_keywords(tenant, space.space.id, said)
+        if engine.settings.auto_keywords:
+            calibration = label_calibration(tenant, space, engine=engine)
+            found = keywords_of(rows[at], engine.vocabulary.subjects, labeller=space.labeller, calibration=calibration)
+            said = {ids[place]: one for place, one in zip(at, found, strict=True)}
+            engine.catalog.labels.set_keywords(tenant, space.space.id, said)
+        for probe in probes_of(tenant, space, engine=engine):
+            engine.catalog.labels.set_probe(tenant, probe.name, probe.held(rows[at], [ids[place] for place in at]))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from indexer.new_labels import label_calibration
+from indexer.probing import usable_probe
 from indexer.walking import vector_of
 from phosphene.assemble import Engine
 from phosphene.encoders import PromptTemplates, imagenet_prompts
@@ -15,6 +16,7 @@ from phosphene.labels.calibration import LabelCalibration
 from phosphene.labels.classify import Labelled, classify, classify_each
 from phosphene.labels.describe import Described, describe
 from phosphene.labels.labeller import PLAIN
+from phosphene.labels.probes import Probe
 from phosphene.labels.vocabulary import checked_labels
 from phosphene.open_space import OpenSpace
 from phosphene.types import AssetId, Float32, SpaceId, TenantId
@@ -109,6 +111,14 @@ def run_describe(
     with engine.answering() as space:
         row = picture.row(space, engine=engine, tenant=tenant)
         return space.space.id, describe(row, labeller=space.labeller, vocabulary=vocabulary, kinds=chosen, most=most)
+
+
+def run_probe(picture: Picture, name: str, *, engine: Engine, tenant: TenantId) -> tuple[Probe, float]:
+    """Tell how likely a picture shows a label that was learned. Raises InvalidInput, PictureError, NotFound."""
+    with engine.answering() as space:
+        probe = usable_probe(name, engine=engine, tenant=tenant)
+        row = picture.row(space, engine=engine, tenant=tenant)
+        return probe, float(probe.probabilities(row[None])[0])
 
 
 def _sentences(templates: TemplateSet | Sequence[str] | None, *, each: bool) -> PromptTemplates:

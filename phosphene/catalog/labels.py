@@ -70,9 +70,18 @@ class Labels:
         with self._database.writing() as connection:
             return change(connection, tenant, said)
 
+    def set_probe(self, tenant: TenantId, name: str, said: Mapping[AssetId, float | None]) -> list[AssetId]:
+        """Give pictures a learned label with its probability, or take it (None); give those whose labels changed."""
+        with self._database.writing() as connection:
+            return change(connection, tenant, {id_: {name: one} for id_, one in said.items()}, part="probes")
 
-def change(connection: Connection, tenant: TenantId, said: Mapping[AssetId, Mapping[str, Any]]) -> list[AssetId]:
+
+def change(
+    connection: Connection, tenant: TenantId, said: Mapping[AssetId, Mapping[str, Any]], *, part: str | None = None
+) -> list[AssetId]:
     """Change parts of the labels of pictures, as `AssetLabels.from_json` reads them; the rest stays.
+
+    `part`: of one of them, which is an object. What is empty or None is taken away.
 
     Gives those pictures, of those there are, that changed.
     """
@@ -85,7 +94,8 @@ def change(connection: Connection, tenant: TenantId, said: Mapping[AssetId, Mapp
             .with_for_update()
         )
         for id_, before in connection.execute(locked):
-            after = {name: value for name, value in {**(before or {}), **said[AssetId(id_)]}.items() if value}
+            mine = said[AssetId(id_)]
+            after = _merged(before or {}, mine if part is None else {part: _merged((before or {}).get(part, {}), mine)})
             if after != (before or {}):
                 rows.append({"the_id": id_, "labels": after})
     if rows:
@@ -93,3 +103,7 @@ def change(connection: Connection, tenant: TenantId, said: Mapping[AssetId, Mapp
             update(AssetRow).where(AssetRow.id == bindparam("the_id")).values(labels=bindparam("labels")), rows
         )
     return [AssetId(row["the_id"]) for row in rows]
+
+
+def _merged(before: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in {**before, **said}.items() if value}

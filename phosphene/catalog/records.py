@@ -102,6 +102,7 @@ class AssetLabels:
 
     keywords: Mapping[str, float | None] = field(default_factory=dict)  # the likeliest first; None: not calibrated
     keywords_space: SpaceId | None = None  # that they were found in
+    probes: Mapping[str, float] = field(default_factory=dict)  # labels learned from examples, that it shows
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any] | None) -> AssetLabels:
@@ -116,6 +117,7 @@ class LabelModelKind(StrEnum):
     """What a label model is for."""
 
     CALIBRATION = "calibration"  # of the probability that a picture carries a word
+    PROBE = "probe"  # a label learned from examples
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from search_api.schemas import (
     SearchResponse,
     VerifyResponse,
 )
+from search_api.schemas.label_probes import AppliedOut, ProbeAnswer, ProbeList, ProbeOut
 from search_api.schemas.labels import (
     ClassifyRequest,
     ClassifyResponse,
@@ -36,6 +37,7 @@ from search_api.schemas.labels import (
     DescribeResponse,
     KeywordsRequest,
     KeywordsResponse,
+    PictureIn,
 )
 
 
@@ -56,6 +58,15 @@ class Ingested:
     column_map: Mapping[str, str]
     fetch_urls: bool
     wait: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSides:
+    """Examples as the command line understood them; terms are filters yet to be parsed."""
+
+    positive: tuple[UUID, ...]
+    negative: tuple[UUID, ...]
+    terms: tuple[str, ...]
 
 
 class Backend(Protocol):
@@ -123,6 +134,26 @@ class Backend(Protocol):
 
     def keywords(self, asked: KeywordsRequest) -> KeywordsResponse:
         """Give pictures automatic keywords."""
+        ...
+
+    def train_probe(self, name: str, sides: ProbeSides) -> ProbeOut:
+        """Learn a label from examples."""
+        ...
+
+    def probes(self) -> ProbeList:
+        """List labels that were learned."""
+        ...
+
+    def apply_probe(self, name: str) -> AppliedOut:
+        """Give a label to the pictures of the catalogue."""
+        ...
+
+    def ask_probe(self, name: str, picture: PictureIn) -> ProbeAnswer:
+        """Tell whether a picture shows a label."""
+        ...
+
+    def delete_probe(self, name: str) -> None:
+        """Forget a label."""
         ...
 
     def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:

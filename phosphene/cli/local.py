@@ -17,13 +17,14 @@ from indexer import pipeline
 from indexer.generated import accept_picture
 from indexer.jobs import handlers
 from indexer.labelling import write_keywords
+from indexer.probing import StandingProbe, apply_probe, delete_probe, standing_probes, train_probe
 from indexer.progress import progress_for
 from indexer.reindex import ACTIONS, advance, start_reindex
 from indexer.sources import SourceOptions
 from indexer.verify import verify
 from phosphene.assemble import Engine, open_engine, open_jobs
 from phosphene.cli import output, reindexing
-from phosphene.cli.backend import Asked, Ingested, uuid_of
+from phosphene.cli.backend import Asked, Ingested, ProbeSides, uuid_of
 from phosphene.cli.imagining import POLL_S, StepBar, follow, told_cancelled
 from phosphene.errors import DamagedData, InvalidInput
 from phosphene.evaluation.golden import GoldenQuery
@@ -36,7 +37,7 @@ from phosphene.settings import Settings
 from phosphene.types import DEFAULT_TENANT, GenerationId, IngestId
 from search_api import evaluating, pictures
 from search_api.imagining import offered
-from search_api.labelling import run_classify, run_describe
+from search_api.labelling import run_classify, run_describe, run_probe
 from search_api.schemas import (
     AssetOut,
     CalibrationList,
@@ -52,6 +53,7 @@ from search_api.schemas import (
     SearchResponse,
     VerifyResponse,
 )
+from search_api.schemas.label_probes import AppliedOut, ProbeAnswer, ProbeList, ProbeOut, ProbeRequest
 from search_api.schemas.labels import (
     ClassifyRequest,
     ClassifyResponse,
@@ -59,6 +61,7 @@ from search_api.schemas.labels import (
     DescribeResponse,
     KeywordsRequest,
     KeywordsResponse,
+    PictureIn,
 )
 from search_api.search import run_search
 
@@ -292,6 +295,30 @@ class LocalBackend:
     def keywords(self, asked: KeywordsRequest) -> KeywordsResponse:
         """Give pictures automatic keywords."""
         return KeywordsResponse.of(write_keywords(asked.asked(), engine=self._engine, tenant=DEFAULT_TENANT))
+
+    def train_probe(self, name: str, sides: ProbeSides) -> ProbeOut:
+        """Learn a label from examples."""
+        where = parse_terms(sides.terms, self._engine.fields(DEFAULT_TENANT))
+        asked = ProbeRequest(name=name, positive=list(sides.positive), negative=list(sides.negative))
+        probe = train_probe(name, asked.examples(where), engine=self._engine, tenant=DEFAULT_TENANT)
+        return ProbeOut.of(StandingProbe(probe, stale=False))
+
+    def probes(self) -> ProbeList:
+        """List labels that were learned."""
+        found = standing_probes(engine=self._engine, tenant=DEFAULT_TENANT)
+        return ProbeList(probes=[ProbeOut.of(one) for one in found])
+
+    def apply_probe(self, name: str) -> AppliedOut:
+        """Give a label to the pictures of the catalogue."""
+        return AppliedOut.of(apply_probe(name, engine=self._engine, tenant=DEFAULT_TENANT))
+
+    def ask_probe(self, name: str, picture: PictureIn) -> ProbeAnswer:
+        """Tell whether a picture shows a label."""
+        return ProbeAnswer.of(*run_probe(picture.picture(), name, engine=self._engine, tenant=DEFAULT_TENANT))
+
+    def delete_probe(self, name: str) -> None:
+        """Forget a label."""
+        delete_probe(name, engine=self._engine, tenant=DEFAULT_TENANT)
 
     def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:
         """Begin or steer a change of the model."""

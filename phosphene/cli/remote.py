@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx2
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from indexer.progress import Snapshot, progress_for
 from phosphene.catalog.records import IngestCounts
 from phosphene.cli import reindexing
-from phosphene.cli.backend import Asked, Ingested, uuid_of
+from phosphene.cli.backend import Asked, Ingested, ProbeSides, uuid_of
 from phosphene.cli.imagining import follow
 from phosphene.errors import Forbidden, InvalidInput, NotFound, Overloaded, PhospheneError, Unavailable
 from phosphene.evaluation.golden import GoldenQuery
@@ -42,6 +43,7 @@ from search_api.schemas import (
     SearchResponse,
     VerifyResponse,
 )
+from search_api.schemas.label_probes import AppliedOut, ProbeAnswer, ProbeList, ProbeOut
 from search_api.schemas.labels import (
     ClassifyRequest,
     ClassifyResponse,
@@ -49,6 +51,7 @@ from search_api.schemas.labels import (
     DescribeResponse,
     KeywordsRequest,
     KeywordsResponse,
+    PictureIn,
 )
 
 POLL_S = 0.3
@@ -196,6 +199,38 @@ class RemoteBackend:
     def keywords(self, asked: KeywordsRequest) -> KeywordsResponse:
         """Let the server give pictures keywords; takes as long as it takes."""
         return self._post("/v1/keywords", _body(asked), KeywordsResponse, timeout_s=None)
+
+    def train_probe(self, name: str, sides: ProbeSides) -> ProbeOut:
+        """Let the server learn a label."""
+        body: dict[str, object] = {
+            "name": name,
+            "positive": list(map(str, sides.positive)),
+            "negative": list(map(str, sides.negative)),
+        }
+        if sides.terms:
+            body["where"] = self._filter(sides.terms)
+        return self._post("/v1/probes", body, ProbeOut, timeout_s=None)
+
+    def probes(self) -> ProbeList:
+        """List labels that the server has learned."""
+        return self._get("/v1/probes", ProbeList)
+
+    def apply_probe(self, name: str) -> AppliedOut:
+        """Let the server give a label to pictures; takes as long as it takes."""
+        return self._post(f"/v1/probes/{quote(name, safe='')}/apply", {}, AppliedOut, timeout_s=None)
+
+    def ask_probe(self, name: str, picture: PictureIn) -> ProbeAnswer:
+        """Ask the server whether a picture shows a label."""
+        return self._post(f"/v1/probes/{quote(name, safe='')}/predict", _body(picture), ProbeAnswer)
+
+    def delete_probe(self, name: str) -> None:
+        """Let the server forget a label."""
+        self._answer("DELETE", f"/v1/probes/{quote(name, safe='')}", None, TIMEOUT_S)
+
+    def _filter(self, terms: Sequence[str]) -> dict[str, object]:
+        fields = [Field(field.name, field.kind) for field in self._get("/v1/fields", FieldList).fields]
+        parsed = parse_terms(terms, fields)
+        return {} if parsed is None else source_of(parsed)
 
     def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:
         """Have the server begin or steer a change of the model; a folder is one of its machine."""

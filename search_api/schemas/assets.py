@@ -57,6 +57,9 @@ class AssetOut(BaseModel):
         description="words that the model gave it (POST /v1/keywords) -> probability; null: not calibrated",
         examples=[{"fruit": 0.81, "food": 0.64}],
     )
+    probe_labels: dict[str, float] = Field(
+        default_factory=dict, description="labels learned from examples (POST /v1/probes) -> probability"
+    )
     state: AssetState = Field(description="registered: waiting for its embedding; indexed: searchable; failed")
     image_url: str = Field(description="a preview of at most 1024 pixels a side")
     thumbnail_url: str = Field(description="at most 256 pixels a side")
@@ -113,6 +116,7 @@ def asset_fields(asset: Asset) -> dict[str, Any]:
         "generated": asset.generated,
         "attributes": None if asset.attributes is None else _attribute_fields(asset.attributes),
         "auto_keywords": dict(asset.labels.keywords),
+        "probe_labels": dict(asset.labels.probes),
         "state": asset.state,
         "image_url": picture_url(asset.id, "preview"),
         "thumbnail_url": picture_url(asset.id, "thumbnail"),
