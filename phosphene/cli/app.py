@@ -411,6 +411,17 @@ def evaluate(
     captions_each: Annotated[
         int | None, typer.Option(min=1, help="Only the first so many captions of each picture; default: all.")
     ] = None,
+    bias: Annotated[
+        bool, typer.Option("--bias", help="Known limits: counting, negation, colours of things, written words.")
+    ] = False,
+    people: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER|FILE", help="Pictures of people by group: a folder for each, or CSV/JSONL."),
+    ] = None,
+    people_by: Annotated[str, typer.Option(help="Column of --people that says the group, as race.")] = "group",
+    people_labels: Annotated[
+        Path | None, typer.Option(help="What people may be called in --people, one a line; default: ten labels.")
+    ] = None,
     fail_under: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Exit status 1 below it: recall@10=0.5, mrr=0.4 …")
     ] = None,
@@ -438,11 +449,15 @@ def evaluate(
         images=images,
         split=split,
         captions_each=captions_each,
+        bias=bias,
+        people=people,
+        people_by=people_by,
+        people_labels=people_labels,
         fail_under=evaluating.thresholds_of(fail_under or ()),
         plot=plot,
     )
     if wanted.of_model and server is not None:
-        raise InvalidInput("--zero-shot and --captions embed in this process, with --model: leave --server out")
+        raise InvalidInput("--zero-shot, --captions and --bias embed in this process, with --model: leave --server out")
     settings = _settings(data=data, model=model)
     report = evaluating.evaluate(
         wanted,

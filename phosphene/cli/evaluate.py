@@ -14,15 +14,18 @@ import numpy as np
 from phosphene.cli import output
 from phosphene.cli.backend import Backend
 from phosphene.decoding import DecoderPool
-from phosphene.encoders import Encoder, load_encoder
+from phosphene.encoders import Encoder, PromptTemplates, load_encoder
 from phosphene.errors import InvalidInput
+from phosphene.evaluation.bias import LIMITS, PEOPLE_LABELS, disparities, measure_limits, read_people
 from phosphene.evaluation.captions import find_files, read_captions, score_captions
-from phosphene.evaluation.classification import class_rows, read_folder, score_classes
+from phosphene.evaluation.classification import class_rows, read_folder, read_text, score_classes
 from phosphene.evaluation.golden import read_golden
 from phosphene.evaluation.pictures import Embedded, embed_files
 from phosphene.images import Limits
+from phosphene.labels.vocabulary import checked_labels
 from phosphene.settings import Settings
 from search_api.schemas import (
+    BiasOut,
     CaptionsOut,
     EvaluationOut,
     EvaluationRequest,
@@ -47,6 +50,7 @@ _NAMES = frozenset(
         "mean_per_class",
         *(f"text_to_image_{name}" for name in _RECALLS),
         *(f"image_to_text_{name}" for name in _RECALLS),
+        *LIMITS,
     }
 )
 _INDEX_RECALL = re.compile(r"index_recall@\d+")
@@ -68,6 +72,10 @@ class Wanted:
     images: Path | None
     split: str | None
     captions_each: int | None
+    bias: bool
+    people: Path | None
+    people_by: str
+    people_labels: Path | None
     fail_under: Mapping[str, float]
     plot: Path | None
 
@@ -75,7 +83,7 @@ class Wanted:
         """Refuse what contradicts itself. Raises InvalidInput."""
         if self.of_model and (self.golden is not None or self.index_recall or self.no_match):
             raise InvalidInput(
-                "--zero-shot and --captions measure a model alone: evaluate the catalogue in another run"
+                "--zero-shot, --captions and --bias measure a model alone: evaluate the catalogue in another run"
             )
         if (self.captions is None) is not (self.images is None):
             raise InvalidInput("--captions FILE and --images FOLDER go together")
@@ -83,13 +91,15 @@ class Wanted:
             raise InvalidInput("--labels and --templates are for --zero-shot FOLDER")
         if (self.split or self.captions_each) and self.captions is None:
             raise InvalidInput("--split and --captions-each are for --captions FILE")
+        if self.people_labels is not None and self.people is None:
+            raise InvalidInput("--people-labels is for --people")
         if self.plot is not None and not self.plot.absolute().parent.is_dir():
             raise InvalidInput(f"there is no folder {self.plot.absolute().parent} for --plot")
 
     @property
     def of_model(self) -> bool:
         """Whether a model is measured on pictures of its own, and no catalogue."""
-        return self.zero_shot is not None or self.captions is not None
+        return self.zero_shot is not None or self.captions is not None or self.bias or self.people is not None
 
     def request(self) -> EvaluationRequest:
         """Say what to ask the catalogue: golden queries unless only index recall is wanted."""
@@ -175,7 +185,26 @@ def _measure_model(wanted: Wanted, settings: Settings) -> EvaluationOut:
         texts = encoder.encode_texts([caption for picture in kept for caption in picture.captions]).unit()
         owner = np.repeat(np.arange(len(kept)), [len(picture.captions) for picture in kept])
         report.captions = CaptionsOut.of(score_captions(embedded.rows, texts.rows, owner), skipped=len(embedded.failed))
+    if wanted.bias or wanted.people is not None:
+        report.bias = _bias(wanted, encoder, settings)
     return report
+
+
+def _bias(wanted: Wanted, encoder: Encoder, settings: Settings) -> BiasOut:
+    limits = measure_limits(encoder) if wanted.bias else ()
+    if wanted.people is None:
+        return BiasOut.of(limits, {}, ())
+    people = read_people(wanted.people, by=wanted.people_by)
+    labels = PEOPLE_LABELS
+    if wanted.people_labels is not None:
+        labels = checked_labels(
+            [line for line in read_text(wanted.people_labels).splitlines() if line.strip()], most=1000, what="labels"
+        )
+    embedded = _embed(people.files, encoder, settings)
+    groups = [people.groups[place] for place in embedded.places]
+    names = PromptTemplates().embed(labels, encoder=encoder).rows
+    counts = {group: groups.count(group) for group in sorted(set(groups))}
+    return BiasOut.of(limits, counts, disparities(embedded.rows, groups, names, labels))
 
 
 def _embed(paths: Sequence[Path], encoder: Encoder, settings: Settings) -> Embedded:

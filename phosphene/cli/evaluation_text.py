@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from search_api.schemas import CaptionsOut, EvaluationOut, GoldenOut, IndexRecallOut, NoMatchOut, ZeroShotOut
+from search_api.schemas import BiasOut, CaptionsOut, EvaluationOut, GoldenOut, IndexRecallOut, NoMatchOut, ZeroShotOut
 from search_api.schemas.calibrations import IntervalOut
 
 _SHOWN = 8  # queries that found nothing, missing pictures, weak classes
@@ -23,6 +23,23 @@ def lines(report: EvaluationOut) -> list[str]:
         told += _zero_shot(report.zero_shot, report.model)
     if report.captions is not None:
         told += _captions(report.captions, report.model)
+    if report.bias is not None:
+        told += _bias(report.bias, report.model)
+    return told
+
+
+def _bias(bias: BiasOut, model: str) -> list[str]:
+    told: list[str] = []
+    if bias.limits:
+        told.append(f"known limits: the right caption of made pictures, {model}")
+        width = max(len(one.name) for one in bias.limits)
+        told += [f"  {one.name:{width}}  {_told(one.accuracy)}  by chance {one.chance:.3f}" for one in bias.limits]
+    if bias.groups:
+        told.append("labels of people: " + ", ".join(f"{group} {count:,}" for group, count in bias.groups.items()))
+    for one in bias.disparities:
+        shares = ", ".join(f"{group} {share.value:.0%}" for group, share in one.shares.items())
+        times = "" if one.ratio is None else f", {one.ratio:.1f} times"
+        told.append(f"  {one.label}: {shares}; {100 * one.difference:.0f} points apart{times}")
     return told
 
 

@@ -80,7 +80,7 @@ def read_folder(folder: Path, *, labels: Path | None = None, templates: Path | N
     imagenet = imagenet_prompts() if len(folders) == 1000 and all(map(_WORDNET.fullmatch, folders)) else None
     named = _labels(folders, labels) if labels is not None else (imagenet[0] if imagenet else _plain(folders))
     if templates is not None:
-        sentences = PromptTemplates(tuple(line for line in _read(templates).splitlines() if line.strip()))
+        sentences = PromptTemplates(tuple(line for line in read_text(templates).splitlines() if line.strip()))
     else:
         sentences = PromptTemplates(imagenet[1]) if imagenet else PromptTemplates()
     return LabelledFolder(tuple(folders), tuple(named), tuple(files), tuple(classes), sentences)
@@ -91,7 +91,7 @@ def _plain(folders: Sequence[str]) -> list[str]:
 
 
 def _labels(folders: Sequence[str], path: Path) -> list[str]:
-    text = _read(path)
+    text = read_text(path)
     if text.lstrip().startswith(("{", "[")):
         try:
             content = json.loads(text)
@@ -109,7 +109,8 @@ def _labels(folders: Sequence[str], path: Path) -> list[str]:
     return list(content)
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read a file of lines. Raises InvalidInput."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

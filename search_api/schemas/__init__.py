@@ -3,6 +3,7 @@
 from search_api.schemas.assets import AssetChange, AssetList, AssetOut
 from search_api.schemas.calibrations import CalibrationList, CalibrationOut, CalibrationRequest
 from search_api.schemas.evaluations import (
+    BiasOut,
     CaptionsOut,
     EvaluationOut,
     EvaluationRequest,
@@ -58,6 +59,7 @@ __all__ = [
     "AssetChange",
     "AssetList",
     "AssetOut",
+    "BiasOut",
     "Body",
     "CalibrationList",
     "CalibrationOut",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from phosphene.evaluation.bias import Disparity, Limit
 from phosphene.evaluation.captions import CaptionReport
 from phosphene.evaluation.classification import ZeroShotReport
 from phosphene.evaluation.golden import GoldenReport
@@ -165,6 +166,44 @@ class CaptionsOut(BaseModel):
         )
 
 
+class LimitOut(BaseModel):
+    """How often the right caption was chosen for made pictures of one kind, and how often chance would."""
+
+    name: str
+    asks: str
+    pictures: int
+    accuracy: IntervalOut
+    chance: float
+
+
+class DisparityOut(BaseModel):
+    """The share of each group of people that a label is given to."""
+
+    label: str
+    shares: dict[str, IntervalOut]
+    difference: float = Field(description="the largest share less the smallest")
+    ratio: float | None = Field(description="the largest over the smallest; null where that is 0")
+
+
+class BiasOut(BaseModel):
+    """Known limits of CLIP models, and how differently this one speaks of groups of people."""
+
+    limits: list[LimitOut]
+    groups: dict[str, int] = Field(description="pictures of people in each")
+    disparities: list[DisparityOut] = Field(description="the largest difference first")
+
+    @classmethod
+    def of(cls, limits: Sequence[Limit], groups: Mapping[str, int], found: Sequence[Disparity]) -> Self:
+        """Show a report."""
+        return cls.model_validate(
+            {
+                "limits": [asdict(one) for one in limits],
+                "groups": dict(groups),
+                "disparities": [asdict(one) for one in found],
+            }
+        )
+
+
 class EvaluationOut(BaseModel):
     """All that was measured; what was not asked for is null."""
 
@@ -175,6 +214,7 @@ class EvaluationOut(BaseModel):
     index_recall: IndexRecallOut | None = None
     zero_shot: ZeroShotOut | None = None
     captions: CaptionsOut | None = None
+    bias: BiasOut | None = None
 
     def metrics(self) -> dict[str, IntervalOut]:
         """Give every figure by its name, each 0..1, more is better."""
@@ -192,6 +232,8 @@ class EvaluationOut(BaseModel):
         if self.captions is not None:
             found |= {f"text_to_image_{name}": one for name, one in self.captions.text_to_image.items()}
             found |= {f"image_to_text_{name}": one for name, one in self.captions.image_to_text.items()}
+        if self.bias is not None:
+            found |= {one.name: one.accuracy for one in self.bias.limits}
         return found
 
 
