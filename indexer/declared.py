@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from indexer.fields import MAX_FIELDS, KindOfColumn, brought_to
-from phosphene.errors import PictureError, PictureFault
-from phosphene.types import SYSTEM_FIELDS, Field, Metadata
+from phosphene.assemble import Engine
+from phosphene.errors import InvalidInput, PictureError, PictureFault
+from phosphene.types import SYSTEM_FIELDS, Field, Metadata, TenantId
 
 Declare = Callable[[Sequence[Field]], object]
 
@@ -55,3 +56,17 @@ class DeclaredFields:
             except ValueError as error:
                 raise PictureError(PictureFault.BAD_METADATA, str(error)) from error
         return held
+
+
+def declare_fields(fields: Sequence[Field], *, engine: Engine, tenant: TenantId) -> None:
+    """Declare fields ahead, or tell more of those there are.
+
+    Raises InvalidInput, and changes nothing, for a reserved name, another kind than before, or too many fields.
+    """
+    names = {field.name for field in fields}
+    if len(names) < len(fields):
+        raise InvalidInput("a field is named twice")
+    if len(names | {field.name for field in engine.catalog.fields(tenant)}) > MAX_FIELDS:
+        raise InvalidInput(f"there are at most {MAX_FIELDS} fields")
+    engine.declare_fields(tenant, fields)
+    engine.catalog.describe_fields(tenant, fields)

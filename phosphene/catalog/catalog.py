@@ -107,6 +107,11 @@ class Catalog:
         with self._database.writing() as connection:
             return spaces.declare_fields(connection, tenant, fields)
 
+    def describe_fields(self, tenant: TenantId, fields: Sequence[Field]) -> list[Field]:
+        """Keep the descriptions of declared fields, and whether they are facets; gives all of the tenant's."""
+        with self._database.writing() as connection:
+            return spaces.describe_fields(connection, tenant, fields)
+
     def record_space(self, space: Space) -> None:
         """Note a space; pictures can be registered for it from then on."""
         with self._database.writing() as connection:

@@ -218,6 +218,8 @@ class FieldRow(Base):
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     kind: Mapped[str] = mapped_column(String(16))
     declared_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    description: Mapped[str | None] = mapped_column(Text)
+    facet: Mapped[bool | None] = mapped_column(Boolean)  # null: as its kind is
 
 
 class CalibrationRow(Base):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, func, select, update
 
 from phosphene.catalog.database import insert_into, now
 from phosphene.catalog.ingests import ensure_tenant
@@ -80,9 +80,22 @@ def _pixel_spec(stored: dict[str, object]) -> PixelSpec:
 
 def fields(connection: Connection, tenant: TenantId) -> list[Field]:
     """List the declared fields of a tenant, by name, but those that are ours by now."""
-    statement = select(FieldRow.name, FieldRow.kind).where(FieldRow.tenant_id == tenant).order_by(FieldRow.name)
-    rows = connection.execute(statement)
-    return [Field(name, FieldKind(kind)) for name, kind in rows if name not in RESERVED_NAMES]
+    columns = select(FieldRow.name, FieldRow.kind, FieldRow.description, FieldRow.facet)
+    rows = connection.execute(columns.where(FieldRow.tenant_id == tenant).order_by(FieldRow.name))
+    return [Field(row.name, FieldKind(row.kind), row.description, row.facet) for row in rows if _is_theirs(row.name)]
+
+
+def _is_theirs(name: str) -> bool:
+    return name not in RESERVED_NAMES
+
+
+def describe_fields(connection: Connection, tenant: TenantId, said: Sequence[Field]) -> list[Field]:
+    """Keep what is said of declared fields; give all of the tenant's."""
+    for field in said:
+        table = FieldRow.__table__
+        statement = update(FieldRow).where(FieldRow.tenant_id == tenant, FieldRow.name == field.name)
+        connection.execute(statement.values({table.c.description: field.description, table.c.facet: field.facet}))
+    return fields(connection, tenant)
 
 
 def all_fields(connection: Connection) -> list[Field]:

@@ -326,6 +326,26 @@ def accept(
 
 
 @app.command()
+def fields(
+    declared: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME=KIND…", help="Declare these, before pictures carry them.")
+    ] = None,
+    description: Annotated[str | None, typer.Option(help="What they hold.")] = None,
+    facet: Annotated[bool | None, typer.Option(help="Whether --facets may count them.")] = None,
+    data: Data = None,
+    model: Model = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    json: Json = False,
+) -> None:
+    """List the fields that filters may name, or declare some: keyword, integer, float, bool, datetime, text, geo."""
+    said = asking.fields_of(declared, description=description, facet=facet) if declared else None
+    with _backend("fields", data=data, model=model, server=server, api_key=api_key) as backend:
+        found = backend.fields(said)
+    output.fields(found, as_json=json)
+
+
+@app.command()
 def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
     data: Data = None,

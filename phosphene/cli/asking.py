@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from phosphene.cli.backend import uuid_of
 from phosphene.errors import InvalidInput, InvalidQuery
 from phosphene.types import GenerateMode
-from search_api.schemas import SearchRequest
+from search_api.schemas import FieldsIn, SearchRequest
 
 _WEIGHTED = re.compile(r"(?P<weight>-?(?:\d+(?:\.\d+)?|\.\d+)):(?P<rest>.+)", re.DOTALL)
 
@@ -76,6 +76,21 @@ class Question:
         if pictures:
             return {"parts": [{"text": self.text}, *pictures]}
         return {"text": self.text}
+
+
+def fields_of(declared: Sequence[str], *, description: str | None, facet: bool | None) -> FieldsIn:
+    """Read NAME=KIND as fields to declare. Raises InvalidInput."""
+    said = []
+    for one in declared:
+        name, equals, kind = one.partition("=")
+        if not equals:
+            raise InvalidInput(f"{one!r} is not understood: write NAME=KIND, as place=geo")
+        said.append({"name": name.strip(), "kind": kind.strip(), "description": description, "facet": facet})
+    try:
+        return FieldsIn.model_validate({"fields": said})
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise InvalidInput(f"{declared[int(wrong['loc'][1])]!r}: {wrong['msg']}") from error
 
 
 def pairs_of(rather: Sequence[str], than: Sequence[str]) -> tuple[tuple[str, str], ...]:

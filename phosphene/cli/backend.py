@@ -18,6 +18,8 @@ from search_api.schemas import (
     CalibrationList,
     EvaluationOut,
     EvaluationRequest,
+    FieldList,
+    FieldsIn,
     GenerateRequest,
     GenerationOut,
     IngestResponse,
@@ -110,6 +112,10 @@ class Backend(Protocol):
 
     def quarantine(self, ingest: str | None) -> list[QuarantineEntry]:
         """List what could not be used, of one ingest or of all."""
+        ...
+
+    def fields(self, said: FieldsIn | None) -> FieldList:
+        """List the fields; `said`: declare some first."""
         ...
 
     def verify(self, *, repair: bool) -> VerifyResponse:

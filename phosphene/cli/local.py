@@ -14,6 +14,7 @@ from typing import Self
 from uuid import UUID
 
 from indexer import pipeline
+from indexer.declared import declare_fields
 from indexer.generated import accept_picture
 from indexer.jobs import handlers
 from indexer.labelling import write_keywords
@@ -43,6 +44,8 @@ from search_api.schemas import (
     CalibrationList,
     EvaluationOut,
     EvaluationRequest,
+    FieldList,
+    FieldsIn,
     GenerateRequest,
     GenerationOut,
     IngestResponse,
@@ -250,6 +253,12 @@ class LocalBackend:
             entries.extend(QuarantineEntry.of(entry) for entry in page)
             after = page[-1].id
         return entries
+
+    def fields(self, said: FieldsIn | None) -> FieldList:
+        """List the fields; `said`: declare some first."""
+        if said is not None:
+            declare_fields(said.to_fields(), engine=self._engine, tenant=DEFAULT_TENANT)
+        return FieldList.of(self._engine.fields(DEFAULT_TENANT))
 
     def verify(self, *, repair: bool) -> VerifyResponse:
         """Compare catalogue, blobs and index. An index too damaged to open is made anew when repairing."""

@@ -18,6 +18,7 @@ from search_api.schemas import (
     CalibrationList,
     EvaluationOut,
     FacetOut,
+    FieldList,
     HitOut,
     IngestResponse,
     QuarantineEntry,
@@ -126,6 +127,16 @@ def quarantine(response: IngestResponse, entries: Sequence[QuarantineEntry], *, 
         return
     line(f"{response.state}: {_counts(response)}")
     _quarantine(entries)
+
+
+def fields(found: FieldList, *, as_json: bool) -> None:
+    """Print the fields that filters may name."""
+    if as_json:
+        line(found.model_dump_json())
+        return
+    for field in found.fields:
+        marks = ", ".join(["computed"] * field.system + ["facet"] * field.facet)
+        line(f"{field.name:24}  {field.kind:8}  {marks:15}  {field.description or ''}".rstrip())
 
 
 def verified(response: VerifyResponse, *, as_json: bool) -> None:

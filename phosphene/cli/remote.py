@@ -30,6 +30,7 @@ from search_api.schemas import (
     EvaluationOut,
     EvaluationRequest,
     FieldList,
+    FieldsIn,
     GenerateRequest,
     GenerationList,
     GenerationOut,
@@ -170,6 +171,12 @@ class RemoteBackend:
             page = self._get(f"{path}?after={page.next_after}", QuarantinePage)
             entries = entries + page.entries
         return entries
+
+    def fields(self, said: FieldsIn | None) -> FieldList:
+        """List the server's fields; `said`: declare some first."""
+        if said is None:
+            return self._get("/v1/fields", FieldList)
+        return self._request("PUT", "/v1/fields", said.model_dump(mode="json"), FieldList, TIMEOUT_S)
 
     def verify(self, *, repair: bool) -> VerifyResponse:
         """Compare catalogue, blobs and index; takes as long as it takes."""

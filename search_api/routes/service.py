@@ -7,28 +7,30 @@ import asyncio
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from indexer.declared import declare_fields
 from indexer.verify import verify
 from phosphene import metrics
 from phosphene.errors import Forbidden
-from phosphene.types import SYSTEM_FIELDS
 from search_api import problems
 from search_api.auth import LOCAL_TOKEN_HEADER, PrincipalDep
 from search_api.health import Health
 from search_api.routes.dependencies import EngineDep
-from search_api.schemas import FieldList, FieldOut, Readiness, StatusResponse, VerifyRequest, VerifyResponse
+from search_api.schemas import FieldList, FieldsIn, Readiness, StatusResponse, VerifyRequest, VerifyResponse
 
 router = APIRouter(tags=["service"])
-
-_SYSTEM_NAMES = frozenset(field.name for field in SYSTEM_FIELDS)
 
 
 @router.get("/v1/fields", responses=problems.responses())
 def fields(engine: EngineDep, principal: PrincipalDep) -> FieldList:
     """List the fields that filters may name."""
-    known = engine.fields(principal.tenant)
-    return FieldList(
-        fields=[FieldOut(name=field.name, kind=field.kind, system=field.name in _SYSTEM_NAMES) for field in known]
-    )
+    return FieldList.of(engine.fields(principal.tenant))
+
+
+@router.put("/v1/fields", responses=problems.responses())
+def declare(body: FieldsIn, engine: EngineDep, principal: PrincipalDep) -> FieldList:
+    """Declare fields before pictures carry them, or tell more of those there are; gives all fields."""
+    declare_fields(body.to_fields(), engine=engine, tenant=principal.tenant)
+    return fields(engine, principal)
 
 
 @router.get("/v1/status", responses=problems.responses())

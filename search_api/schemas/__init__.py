@@ -44,8 +44,10 @@ from search_api.schemas.search import (
     TimingOut,
 )
 from search_api.schemas.service import (
+    FieldIn,
     FieldList,
     FieldOut,
+    FieldsIn,
     Problem,
     Readiness,
     StatusResponse,
@@ -75,8 +77,10 @@ __all__ = [
     "FacetOut",
     "FacetRangeOut",
     "FacetValueOut",
+    "FieldIn",
     "FieldList",
     "FieldOut",
+    "FieldsIn",
     "GateOut",
     "GenerateRequest",
     "GenerationList",

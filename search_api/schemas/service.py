@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from indexer.verify import VerifyReport
-from phosphene import __version__
+from phosphene import __version__, types
 from phosphene.assemble import Engine
 from phosphene.catalog.records import AssetState
 from phosphene.errors import PictureFault
@@ -23,12 +24,59 @@ class FieldOut(BaseModel):
     name: str
     kind: FieldKind
     system: bool = Field(description="computed from the picture itself")
+    description: str | None = Field(None, description="what was said of it")
+    facet: bool = Field(description="its values are counted where `facets` names it")
+
+    @classmethod
+    def of(cls, field: types.Field) -> Self:
+        """Show a field."""
+        return cls(
+            name=field.name,
+            kind=field.kind,
+            system=field.name in _SYSTEM_NAMES,
+            description=field.description,
+            facet=field.is_facet,
+        )
+
+
+_SYSTEM_NAMES = frozenset(field.name for field in types.SYSTEM_FIELDS)
+
+
+class FieldIn(Body):
+    """A field to be declared, or to be told more of; its kind stays what it is once declared."""
+
+    name: str = Field(max_length=63, pattern="^[a-z][a-z0-9_]*$")
+    kind: FieldKind
+    description: str | None = Field(None, max_length=500)
+    facet: bool | None = Field(None, description="whether its values may be counted; null: as its kind is")
+
+
+class FieldsIn(Body):
+    """Fields to be declared before pictures carry them, so that their values are held to a kind from the first on."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"fields": [{"name": "place", "kind": "geo", "description": "of the camera"}]}]
+        },
+    )
+
+    fields: list[FieldIn] = Field(min_length=1, max_length=100)
+
+    def to_fields(self) -> list[types.Field]:
+        """Make the fields."""
+        return [types.Field(one.name, one.kind, one.description, one.facet) for one in self.fields]
 
 
 class FieldList(BaseModel):
     """Fields, system ones first."""
 
     fields: list[FieldOut]
+
+    @classmethod
+    def of(cls, fields: Sequence[types.Field]) -> Self:
+        """Show fields."""
+        return cls(fields=[FieldOut.of(field) for field in fields])
 
 
 class StatusResponse(BaseModel):

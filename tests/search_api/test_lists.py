@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
+import httpx2
 import pytest
 
 from search_api.rerank import Candidate, RerankQuestion
@@ -221,3 +222,23 @@ def test_a_hook_that_fails_leaves_the_order_and_says_so(
     assert answer["hits"] == plain["hits"]
     assert answer["note"].startswith("the order was left as it is: ")
     assert complaint in answer["note"]
+
+
+def test_fields_are_declared_ahead_and_told_of(served: Served) -> None:
+    def put(**field: Any) -> httpx2.Response:  # noqa: ANN401  JSON
+        return served.client.put("/v1/fields", json={"fields": [field]})
+
+    told = put(name="shot_at", kind="geo", description="where the camera stood").json()["fields"]
+    assert told == served.client.get("/v1/fields").json()["fields"]
+    by_name = {field["name"]: field for field in told}
+    assert by_name["shot_at"]["description"] == "where the camera stood"
+    assert not by_name["shot_at"]["facet"]
+    assert by_name["category"]["facet"]
+    here = {"field": "shot_at", "within": {"lat": 0, "lon": 0, "radius_m": 10}}
+    assert served.search(text="an animal", filter=here)["hits"] == []
+    assert put(name="archive_no", kind="keyword", facet=False).status_code == 200
+    refused = served.client.post("/v1/search", json={"text": "an animal", "facets": ["archive_no"]})
+    assert refused.status_code == 422
+    assert "declared as no facet" in refused.json()["detail"]
+    for name, kind in (("shot_at", "float"), ("width", "integer"), ("A b", "geo"), ("x", "colour")):
+        assert put(name=name, kind=kind).status_code in (400, 422), name
