@@ -55,10 +55,15 @@ def to_oklab(rgb: ArrayLike) -> Float32:
 
 def to_rgb(oklab: ArrayLike) -> tuple[int, int, int]:
     """Give the sRGB (0..255 each) of one OKLab colour (3,); what no screen can show is clipped."""
-    linear = np.clip(_FROM_LMS @ (_FROM_LAB @ np.asarray(oklab, dtype=np.float64)) ** 3, 0.0, 1.0)
+    (rgb,) = _all_to_rgb(np.asarray(oklab, dtype=np.float64)[None])
+    return rgb
+
+
+def _all_to_rgb(oklab: NDArray[np.float64]) -> list[tuple[int, int, int]]:
+    """Give the sRGB of colours (n, 3)."""
+    linear = np.clip((oklab @ _FROM_LAB.T) ** 3 @ _FROM_LMS.T, 0.0, 1.0)
     srgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
-    red, green, blue = (round(float(part) * 255) for part in srgb)
-    return red, green, blue
+    return [(red, green, blue) for red, green, blue in np.rint(255 * srgb).astype(int).tolist()]
 
 
 def hex_of(rgb: tuple[int, int, int]) -> str:
@@ -70,7 +75,7 @@ def rgb_of(text: str) -> tuple[int, int, int]:
     """Read #rrggbb or #rgb, with or without the #. Raises ValueError."""
     match = _HEX.fullmatch(text.strip())
     if match is None:
-        msg = f"{text!r} is no colour: write it as #ff8800"
+        msg = f"{text[:40]!r} is no colour: write it as #ff8800"
         raise ValueError(msg)
     digits = match[1] if len(match[1]) == 6 else "".join(2 * digit for digit in match[1])
     return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
@@ -133,6 +138,6 @@ def steps_within(colour: str, tolerance: float) -> tuple[str, ...]:
     around = np.array(list(itertools.product(range(-reach, reach + 1), repeat=3)))
     places = (middle + around) * STEP
     distances = np.linalg.norm(places - wanted, axis=1)
-    near = [places[at] for at in np.argsort(distances, kind="stable") if distances[at] <= tolerance]
-    names = [step_of(wanted), *(hex_of(to_rgb(place)) for place in near)]
+    near = np.argsort(distances, kind="stable")[: np.count_nonzero(distances <= tolerance)]
+    names = [step_of(wanted), *map(hex_of, _all_to_rgb(places[near]))]
     return tuple(dict.fromkeys(names))

@@ -15,7 +15,6 @@ changed nothing: a ranking does not see what all pictures share.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Sequence
@@ -155,7 +154,7 @@ def split_cursor(cursor: str | None) -> tuple[tuple[Scale, ...], str | None]:
         scales = tuple(Scale(float(mean), float(spread)) for mean, spread in pairs)
         sane = all(abs(one.mean) <= 1 and LEAST_SPREAD <= one.spread <= 1 for one in scales)
         sane = sane and len(scales) <= _MOST_CARRIED
-    except (ValueError, TypeError, binascii.Error, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidCursor("the cursor is none of ours: pass next_cursor of the answer before, unchanged") from error
     if not sane:
         raise InvalidCursor("the cursor is none of ours: pass next_cursor of the answer before, unchanged")

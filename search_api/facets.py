@@ -23,6 +23,7 @@ BEST = 1000  # hits that `among_best` counts
 MAX_FACETS = 16
 DEFAULT_VALUES = 12
 MAX_VALUES = 100
+_MOST = 1e300  # the ranges end there, below what floats can't add up
 _WIDE = 50  # greatest by least value: from here on ranges grow, 1 2 5 10 …
 _SPARE = 50  # values asked for beyond those shown: how many there are is then known, and ties are cut by name
 
@@ -163,6 +164,7 @@ def number_edges(low: float, high: float, limit: int, *, whole: bool) -> list[fl
 
     Round numbers, evenly spaced; where the greatest is more than 50 times the least, they grow like 1 2 5 10.
     """
+    low, high = (max(-_MOST, min(_MOST, end)) for end in (low, high))
     if low > 0 and high / low > _WIDE and limit > 1:
         for digits in ((1, 2, 5), (1,)):
             first, last = math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1
@@ -193,7 +195,7 @@ def _round_step(least: float, *, whole: bool) -> float:
     """Give the least of 1, 2, 5 times a power of ten that is not below `least`."""
     if whole and least <= 1:
         return 1
-    if least <= 0:
+    if least <= 1 / _MOST:
         return 1.0
     power = 10.0 ** math.floor(math.log10(least))
     step = next(digit * power for digit in (1, 2, 5, 10) if digit * power >= least)
@@ -226,6 +228,7 @@ def date_edges(low: float, high: float, limit: int) -> list[float]:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MONTH = 9999 * 12 + 11
+_LAST_SECOND = (datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC) - _EPOCH).total_seconds()
 
 
 def _month(seconds: float) -> int:
@@ -236,7 +239,7 @@ def _month(seconds: float) -> int:
 
 def _month_start(month: int) -> float:
     if month > _LAST_MONTH:
-        return (datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC) - _EPOCH).total_seconds()
+        return _LAST_SECOND + 1
     return (datetime(max(1, month // 12), month % 12 + 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()
 
 
@@ -247,4 +250,4 @@ def _number(value: float | str) -> float:
 
 
 def _date(seconds: float) -> str:
-    return utc_text((_EPOCH + timedelta(seconds=seconds)).isoformat())
+    return utc_text((_EPOCH + timedelta(seconds=min(seconds, _LAST_SECOND))).isoformat())

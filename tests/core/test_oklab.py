@@ -46,6 +46,12 @@ def test_a_filter_finds_what_is_near_and_nothing_that_is_far(
         assert not found
 
 
+def test_what_is_no_colour_is_not_repeated_at_length() -> None:
+    with pytest.raises(InvalidFilter, match="is no colour") as refused:
+        parse_filter({"colour": "x" * 100_000}, SYSTEM_FIELDS)
+    assert len(str(refused.value)) < 200
+
+
 @given(COLOUR)
 def test_a_colour_is_found_by_itself_without_any_tolerance(colour: tuple[int, int, int]) -> None:
     assert step_of(to_oklab(colour)) in steps_within(hex_of(colour), 0)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from phosphene.errors import InvalidCursor
 from phosphene.unclip.geometry import direction, text_diff
+from search_api.compose import split_cursor
 from tests.search_api.served import Served, png
 
 Json = dict[str, Any]
@@ -190,6 +192,12 @@ def test_a_cursor_is_of_all_the_parts(served: Served) -> None:
         response = served.client.post("/v1/search", json={**other, "limit": 3, "cursor": cursor})
         assert response.status_code == 422, other
         assert "another question" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("scales", ["[[1" + 400 * "0" + ",1]]", "[[0.1,1e400]]", "[[NaN,1]]", "[1]", "["])
+def test_scales_that_are_none_are_refused(scales: str) -> None:
+    with pytest.raises(InvalidCursor, match="none of ours"):
+        split_cursor(base64.urlsafe_b64encode(scales.encode()).decode().rstrip("=") + ".WyJx")
 
 
 def test_what_is_judged_of_a_composed_question_is_said(served: Served) -> None:

@@ -23,7 +23,7 @@ from phosphene.vectors.base import Payload, ScoredPoint
 from phosphene.vectors.edge import EdgeIndex
 from search_api import remainder
 from search_api.arrange import ARRANGED, NEAR_DUPLICATE, NEAR_DUPLICATES, Arrangement, Entry, arranged, spread
-from search_api.facets import date_edges, number_edges
+from search_api.facets import _date, _number, date_edges, number_edges
 from search_api.remainder import Remainder
 
 SPACE = Space("made", 32, Sha256("0" * 64), PixelSpec(32))
@@ -246,3 +246,19 @@ def test_ranges_of_dates_begin_with_days_months_and_years() -> None:
     assert date_edges(low, high, 6) == list(days("2024-01-01", "2024-02-01", "2024-03-01", "2024-04-01", "2024-05-01"))
     low, high = days("2004-07-01", "2007-03-01")
     assert date_edges(low, high, 6) == list(days("2004-01-01", "2005-01-01", "2006-01-01", "2007-01-01", "2008-01-01"))
+
+
+@pytest.mark.parametrize("limit", [1, 12, 100])
+def test_ranges_stop_where_numbers_and_the_calendar_end(limit: int) -> None:
+    for low, high in ((1.0, 1.7e308), (-1.7e308, 1.7e308), (1e-300, 1e308), (0.0, 5e-324)):
+        edges = number_edges(low, high, limit, whole=False)
+        assert edges == sorted(edges)
+        assert edges[-1] > min(high, 9e299)
+    for first, last in (
+        ("0001-01-01", "9999-12-31"),
+        ("2020-01-01", "9999-12-31"),
+        ("9999-12-31", "9999-12-31T23:59:30"),
+    ):
+        dates = [_date(edge) for edge in date_edges(_number(first), _number(last), limit)]
+        assert dates == sorted(dates)
+        assert dates[-1] > last
