@@ -30,6 +30,7 @@ from phosphene.catalog.records import (
 )
 from phosphene.decoding import DecodedPicture
 from phosphene.errors import PictureError
+from phosphene.images import look_in
 from phosphene.open_space import OpenSpace
 from phosphene.types import AssetId, IngestId, Pixels, TenantId, asset_id, sha256_of
 from phosphene.words.said import file_stem
@@ -228,7 +229,17 @@ class Intake:
             asset = known_assets.get(asset_id(self.tenant, one.info.sha256))
             if asset is not None and silent.get(item.uri) == asset.id:
                 title, metadata = asset.title, asset.metadata
-            rows.append(NewAsset(one.info, item.uri, item.fingerprint, title, metadata, attributes=one.attributes))
+            rows.append(
+                NewAsset(
+                    one.info,
+                    item.uri,
+                    item.fingerprint,
+                    title,
+                    metadata,
+                    attributes=one.attributes,
+                    look=look_in(one.info),
+                )
+            )
         return rows
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from uuid import UUID
 
+from indexer.duplicates import compare_waiting
 from indexer.embedding import embed_assets, sweep
 from indexer.holding import ending_in
 from indexer.pipeline import ingest
@@ -24,6 +25,7 @@ from phosphene.types import AssetId, GenerationId, IngestId, Modality, TenantId
 log = logging.getLogger(__name__)
 
 GOODBYE_S = 120.0  # for ending a generation with a reason before its task is ended without one
+COMPARE_LIMIT_S = 10.0  # of a sweep; the next one goes on
 SWEEP_LIMIT_S = 30.0  # the next one goes on: a worker that sweeps for hours would take up nothing else
 
 
@@ -78,6 +80,7 @@ def handlers(
             resume_ingests(engine=engine, jobs=jobs)
             with ending_in(SWEEP_LIMIT_S) as enough:
                 sweep(engine=engine, stop=enough)
+        compare_waiting(engine=engine, stop=stop, most_s=COMPARE_LIMIT_S)
 
     def run_calibrate(*, tenant: str) -> None:
         """Calibrate unless what there is still holds."""
@@ -94,6 +97,7 @@ def handlers(
         JobName.EMBED_ONLINE: run_embed,
         JobName.SWEEP: run_sweep,
         JobName.CALIBRATE: run_calibrate,
+        JobName.DUPLICATES: _duplicates_handler(engine, jobs, stop),
         JobName.REINDEX: _reindex_handler(engine, jobs, stop),
         **_generation_handlers(engine, jobs, stop),
     }
@@ -108,6 +112,15 @@ def _in_step(engine: Engine, run: Callable[..., None]) -> Callable[..., None]:
         run(**arguments)
 
     return run_in_step
+
+
+def _duplicates_handler(engine: Engine, jobs: Jobs | None, stop: threading.Event | None) -> Callable[..., None]:
+    def run_duplicates(*, tenant: str) -> None:
+        limit_s = None if jobs is None else COMPARE_LIMIT_S  # sweeps go on with what is left
+        done = compare_waiting(engine=engine, tenant=TenantId(tenant), fill_in=True, stop=stop, most_s=limit_s)
+        log.info("tenant %s: %d pictures were compared with the others", tenant, done)
+
+    return run_duplicates
 
 
 def _reindex_handler(engine: Engine, jobs: Jobs | None, stop: threading.Event | None) -> Callable[[], None]:

@@ -12,6 +12,7 @@ from phosphene.blobs import original_key, preview_key, thumbnail_key
 from phosphene.catalog.catalog import UNSET, _Unset
 from phosphene.catalog.records import Asset, NewAsset, Outcome, Registered
 from phosphene.errors import InvalidInput, PictureError, PictureFault
+from phosphene.images import look_in
 from phosphene.jobs import JobName, Jobs, LocalJobs
 from phosphene.types import AssetId, Metadata, TenantId, point_id
 
@@ -42,7 +43,16 @@ def add_asset(
             blobs[thumbnail_key(sha256)] = decoded.thumbnail
         engine.blobs.put_many(blobs)
         shown = None if title is None else title[:MAX_TITLE]
-        new = NewAsset(decoded.info, uri, None, shown, held, generated=generated, attributes=decoded.attributes)
+        new = NewAsset(
+            decoded.info,
+            uri,
+            None,
+            shown,
+            held,
+            generated=generated,
+            attributes=decoded.attributes,
+            look=look_in(decoded.info),
+        )
         (registered,) = engine.catalog.register(None, tenant, space.space.id, [new])
         id_ = registered.asset_id
         if not registered.needs_embedding:

@@ -50,6 +50,7 @@ class JobName(StrEnum):
     GENERATE = "phosphene.generate"
     RECOVER = "phosphene.recover"  # find generations that nobody is at
     REINDEX = "phosphene.reindex"  # go on with a change of the model
+    DUPLICATES = "phosphene.duplicates"  # compare pictures; sweeps do so too, a little at a time
 
 
 QUEUE_OF = {
@@ -61,6 +62,7 @@ QUEUE_OF = {
     JobName.GENERATE: "generate",
     JobName.RECOVER: "maintenance",
     JobName.REINDEX: "maintenance",
+    JobName.DUPLICATES: "maintenance",
 }
 QUEUES = tuple(dict.fromkeys(QUEUE_OF.values()))
 # Of a process that runs its jobs itself: a thread for each, so that a long ingest does not hold up a picture.

@@ -21,6 +21,7 @@ from search_api.observing import Observer
 from search_api.routes import (
     assets,
     calibrations,
+    duplicates,
     embeddings,
     evaluations,
     generations,
@@ -79,6 +80,7 @@ def create_app(engine: Engine, jobs: Jobs, *, local_token: str | None) -> FastAP
         labels.router,
         label_probes.router,
         calibrations.router,
+        duplicates.router,
         evaluations.router,
         reindex.router,
         service.router,

@@ -193,3 +193,9 @@ def recover(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  w
 def reindex(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
     """Go on with a change of the model, if there is one."""
     _do(task, JobName.REINDEX, arguments)
+
+
+@shared_task(name=JobName.DUPLICATES.value, **_OPTIONS)
+def duplicates(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
+    """Compare a tenant's pictures that were not compared yet."""
+    _do(task, JobName.DUPLICATES, arguments)

@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
 from phosphene.attributes import Attributes
-from phosphene.catalog import ingests, spaces, work
+from phosphene.catalog import duplicates, ingests, spaces, work
 from phosphene.catalog.database import in_chunks, insert_into, now
 from phosphene.catalog.ingests import location_id
 from phosphene.catalog.models import AssetRow, LocationRow
@@ -126,6 +126,9 @@ def register(
         batch.outcomes.append(_settle(batch, item, id_, place))
     _write_descriptions(connection, batch)
     _write_locations(connection, tenant, items, ids, places)
+    duplicates.put_looks(
+        connection, tenant, {AssetId(i): one.look for i, one in zip(ids, items, strict=True) if one.look}
+    )
     first, *others = spaces.written(connection, space_id)
     waiting = work.queue_missing(connection, first, set(ids), ingest)
     for other in others:  # the model is being changed: counted in the ingest once

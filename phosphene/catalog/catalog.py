@@ -12,6 +12,7 @@ from phosphene.attributes import Attributes
 from phosphene.catalog import assets, calibrations, generations, ingests, spaces, work
 from phosphene.catalog.backlog import Backlog, backlog
 from phosphene.catalog.database import Database
+from phosphene.catalog.duplicates import Duplicates
 from phosphene.catalog.labels import Labels
 from phosphene.catalog.migrate import check_schema, upgrade
 from phosphene.catalog.records import (
@@ -55,6 +56,7 @@ class Catalog:
         self._database = database
         self.labels = Labels(database)
         self.reindexes = Reindexes(database)
+        self.duplicates = Duplicates(database)
 
     @classmethod
     def at(cls, url: str, *, migrate: bool) -> Catalog:

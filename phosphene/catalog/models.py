@@ -112,6 +112,56 @@ class AssetRow(Base):
     labels: Mapped[dict[str, Any] | None] = mapped_column(JsonOrNull)  # what models say, not owners
 
 
+class LookRow(Base):
+    """What a picture looks like, and by which rule it was compared with the others of its tenant; null: not yet."""
+
+    __tablename__ = "looks"
+    __table_args__ = (Index(None, "rule", "asset_id"),)
+
+    asset_id: Mapped[UUID] = mapped_column(ForeignKey("assets.id", ondelete="CASCADE"), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    look: Mapped[bytes] = mapped_column(LargeBinary)
+    rule: Mapped[int | None] = mapped_column(Integer)
+
+
+class LookBandRow(Base):
+    """A bucket of hashes that a picture lies in."""
+
+    __tablename__ = "look_bands"
+    __table_args__ = (Index(None, "tenant_id", "band"),)
+
+    asset_id: Mapped[UUID] = mapped_column(ForeignKey("assets.id", ondelete="CASCADE"), primary_key=True)
+    band: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+
+
+class DuplicateRow(Base):
+    """Two pictures that are near-duplicates, the smaller id first."""
+
+    __tablename__ = "duplicates"
+
+    asset_id: Mapped[UUID] = mapped_column(ForeignKey("assets.id", ondelete="CASCADE"), primary_key=True)
+    other_id: Mapped[UUID] = mapped_column(ForeignKey("assets.id", ondelete="CASCADE"), primary_key=True, index=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    probability: Mapped[float] = mapped_column(Float)
+    bits: Mapped[int] = mapped_column(Integer)
+    likeness: Mapped[float] = mapped_column(Float)
+    cosine: Mapped[float] = mapped_column(Float)
+    recoloured: Mapped[float] = mapped_column(Float)
+    mirrored: Mapped[bool] = mapped_column(Boolean)
+
+
+class ClusterRow(Base):
+    """Which near-duplicates a picture belongs to. The id of a cluster is that of one of its pictures."""
+
+    __tablename__ = "clusters"
+    __table_args__ = (Index(None, "tenant_id", "cluster_id"),)
+
+    asset_id: Mapped[UUID] = mapped_column(ForeignKey("assets.id", ondelete="CASCADE"), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    cluster_id: Mapped[UUID] = mapped_column(Uuid)
+
+
 class LocationRow(Base):
     """Where a picture was found. The id is derived from tenant and uri: it makes them unique at any length of uri."""
 

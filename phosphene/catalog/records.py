@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal, Protocol
+from uuid import UUID
 
 from phosphene.attributes import Attributes
 from phosphene.errors import PictureFault
@@ -85,6 +86,7 @@ class NewAsset:
     metadata: Metadata = field(default_factory=dict)
     generated: bool = False
     attributes: Attributes | None = None
+    look: bytes | None = None  # phosphene.looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,6 +411,28 @@ class Generation:
     queued_at: datetime  # UTC
     started_at: datetime | None
     finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two pictures that are near-duplicates, and the evidence; the first has the smaller id."""
+
+    asset_id: AssetId
+    other_id: AssetId
+    probability: float  # that both are the same picture, 0..1
+    bits: int  # of 64, by which the hashes differ
+    likeness: float  # correlation of the looks, -1..1
+    cosine: float  # of the embeddings
+    recoloured: float  # how far the colours differ, 0 not at all
+    mirrored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Pictures that are near-duplicates of each other, or the same bytes at several places."""
+
+    id: UUID
+    asset_ids: tuple[AssetId, ...]  # by id
 
 
 def storable(text: str) -> str:

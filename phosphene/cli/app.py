@@ -496,6 +496,24 @@ def evaluate(
 
 
 @app.command()
+def duplicates(
+    again: Annotated[
+        bool, typer.Option("--again", help="Forget what was found, and compare every picture anew.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many clusters of each kind.")] = 50,
+    data: Data = None,
+    model: Model = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    json: Json = False,
+) -> None:
+    """List near-duplicates of the whole catalogue, and which of them to keep; new pictures are compared first."""
+    with _backend("duplicates", data=data, model=model, server=server, api_key=api_key) as backend:
+        found = backend.duplicates(again=again, limit=limit)
+    output.duplicates(found, as_json=json)
+
+
+@app.command()
 def reindex(
     target: Annotated[
         str | None,

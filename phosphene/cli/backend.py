@@ -16,6 +16,7 @@ from phosphene.settings import Settings
 from search_api.schemas import (
     AssetOut,
     CalibrationList,
+    ClusterList,
     EvaluationOut,
     EvaluationRequest,
     FieldList,
@@ -160,6 +161,10 @@ class Backend(Protocol):
 
     def delete_probe(self, name: str) -> None:
         """Forget a label."""
+        ...
+
+    def duplicates(self, *, again: bool, limit: int) -> list[ClusterList]:
+        """Compare what was not compared yet; give the first clusters: near-duplicates, and exact ones."""
         ...
 
     def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:

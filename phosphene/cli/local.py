@@ -15,6 +15,7 @@ from uuid import UUID
 
 from indexer import pipeline
 from indexer.declared import declare_fields
+from indexer.duplicates import compare_waiting
 from indexer.generated import accept_picture
 from indexer.jobs import handlers
 from indexer.labelling import write_keywords
@@ -37,11 +38,13 @@ from phosphene.query_language import parse_query
 from phosphene.settings import Settings
 from phosphene.types import DEFAULT_TENANT, GenerationId, IngestId
 from search_api import evaluating, pictures
+from search_api.duplicates import KINDS, page_of_clusters
 from search_api.imagining import offered
 from search_api.labelling import run_classify, run_describe, run_probe
 from search_api.schemas import (
     AssetOut,
     CalibrationList,
+    ClusterList,
     EvaluationOut,
     EvaluationRequest,
     FieldList,
@@ -328,6 +331,17 @@ class LocalBackend:
     def delete_probe(self, name: str) -> None:
         """Forget a label."""
         delete_probe(name, engine=self._engine, tenant=DEFAULT_TENANT)
+
+    def duplicates(self, *, again: bool, limit: int) -> list[ClusterList]:
+        """Compare what was not compared yet here, and list clusters."""
+        engine = self._engine
+        if again:
+            engine.catalog.duplicates.forget(DEFAULT_TENANT)
+        compare_waiting(engine=engine, tenant=DEFAULT_TENANT, fill_in=True)
+        return [
+            ClusterList.of(page_of_clusters(kind, after=None, limit=limit, engine=engine, tenant=DEFAULT_TENANT))
+            for kind in KINDS
+        ]
 
     def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:
         """Begin or steer a change of the model."""

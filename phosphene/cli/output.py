@@ -16,6 +16,7 @@ from phosphene.cli.doctor import Finding, Verdict
 from phosphene.encoders import ModelDescription
 from search_api.schemas import (
     CalibrationList,
+    ClusterList,
     EvaluationOut,
     FacetOut,
     FieldList,
@@ -173,6 +174,27 @@ def evaluated(report: EvaluationOut, told: Iterable[str], *, as_json: bool) -> N
         return
     for text in told:
         line(text)
+
+
+def duplicates(lists: Sequence[ClusterList], *, as_json: bool) -> None:
+    """Print clusters: what to keep and why, then the others."""
+    clusters = [cluster for one in lists for cluster in one.clusters]
+    if as_json:
+        line(json.dumps({"clusters": [cluster.model_dump(mode="json") for cluster in clusters]}))
+        return
+    for cluster in clusters:
+        kept, *others = cluster.assets
+        line(f"keep  {_cut(kept.title or '', 40):40}  {kept.asset_id}  {cluster.reason}")
+        for other in others:
+            told = f"{other.width} x {other.height} {other.format}, {other.bytes:,} bytes"
+            line(f"      {_cut(other.title or '', 40):40}  {other.asset_id}  {told}")
+        if cluster.kind == "exact":
+            for place in kept.places:
+                line(f"      {place}")
+    if not clusters:
+        note("no two pictures look alike")
+    if any(one.next_after for one in lists):
+        note("there are more: --limit lists up to 200 of each kind")
 
 
 def reindexed(status: ReindexStatus, told: Iterable[str], *, as_json: bool) -> None:

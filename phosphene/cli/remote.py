@@ -24,9 +24,12 @@ from phosphene.evaluation.golden import GoldenQuery
 from phosphene.filters import parse_terms, source_of
 from phosphene.model_files import full_name
 from phosphene.types import Field
+from search_api.duplicates import KINDS
 from search_api.schemas import (
     AssetOut,
     CalibrationList,
+    ClusterList,
+    CompareResponse,
     EvaluationOut,
     EvaluationRequest,
     FieldList,
@@ -238,6 +241,14 @@ class RemoteBackend:
         fields = [Field(field.name, field.kind) for field in self._get("/v1/fields", FieldList).fields]
         parsed = parse_terms(terms, fields)
         return {} if parsed is None else source_of(parsed)
+
+    def duplicates(self, *, again: bool, limit: int) -> list[ClusterList]:
+        """Have the server compare what was not compared yet, wait for it, and list clusters."""
+        left = self._post("/v1/duplicates", {"again": again}, CompareResponse).waiting
+        while left:
+            time.sleep(POLL_S)
+            left = self._get("/v1/duplicates?limit=1", ClusterList).waiting
+        return [self._get(f"/v1/duplicates?kind={kind}&limit={limit}", ClusterList) for kind in KINDS]
 
     def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:
         """Have the server begin or steer a change of the model; a folder is one of its machine."""

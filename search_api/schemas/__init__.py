@@ -2,6 +2,7 @@
 
 from search_api.schemas.assets import AssetChange, AssetList, AssetOut
 from search_api.schemas.calibrations import CalibrationList, CalibrationOut, CalibrationRequest
+from search_api.schemas.duplicates import ClusterList, CompareRequest, CompareResponse
 from search_api.schemas.evaluations import (
     BiasOut,
     CaptionsOut,
@@ -67,6 +68,9 @@ __all__ = [
     "CalibrationOut",
     "CalibrationRequest",
     "CaptionsOut",
+    "ClusterList",
+    "CompareRequest",
+    "CompareResponse",
     "CountsOut",
     "EditIn",
     "EmbeddingsRequest",

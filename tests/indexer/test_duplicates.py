@@ -1,0 +1,119 @@
+"""Duplicates of a catalogue: found among all pictures, as they come in, and told over HTTP and by the command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageOps
+from sqlalchemy import create_engine, text
+
+from indexer.duplicates import compare_waiting, judged
+from indexer.jobs import handlers
+from indexer.pipeline import ingest
+from phosphene.assemble import Engine
+from phosphene.catalog.records import Pair
+from phosphene.jobs import JobName
+from phosphene.types import DEFAULT_TENANT as T
+from search_api.duplicates import page_of_clusters
+from tests.indexer.conftest import OpenEngine
+from tests.pictures.test_looks import drawing
+
+
+def save(folder: Path, name: str, image: Image.Image, *, quality: int = 75) -> None:
+    folder.mkdir(exist_ok=True)
+    image.save(folder / name, quality=quality)  # of JPEG
+
+
+def variants(folder: Path) -> None:
+    """Twelve drawings, and a few of them again in other forms."""
+    for seed in range(12):
+        save(folder, f"{seed:02}.png", drawing(seed))
+    save(folder, "00 small.jpg", drawing(0).resize((160, 120)), quality=80)
+    save(folder, "00 again.jpg", drawing(0), quality=30)
+    save(folder, "03 cut.png", drawing(3).crop((16, 12, 320, 240)))
+    save(folder, "07 mirrored.png", ImageOps.mirror(drawing(7)))
+
+
+def groups(engine: Engine) -> set[frozenset[str]]:
+    """Titles of the pictures in each cluster."""
+    page = page_of_clusters("near", after=None, limit=100, engine=engine, tenant=T)
+    return {frozenset(str(asset.title) for asset in cluster.assets) for cluster in page.clusters}
+
+
+FOUND = {frozenset({"00", "00 small", "00 again"}), frozenset({"03", "03 cut"}), frozenset({"07", "07 mirrored"})}
+
+
+def test_variants_are_clusters_with_the_best_to_keep(engine: Engine, tmp_path: Path) -> None:
+    variants(tmp_path / "pictures")
+    ingest([str(tmp_path / "pictures")], engine=engine, tenant=T)
+    assert compare_waiting(engine=engine) == 16
+    assert groups(engine) == FOUND
+    page = page_of_clusters("near", after=None, limit=100, engine=engine, tenant=T)
+    kept = {str(cluster.assets[0].title): cluster.reason for cluster in page.clusters}
+    assert kept["00"] == "as large as any (320 x 240) and the least compressed"
+    assert kept["03"] == "the largest, 320 x 240"
+    assert set(kept) - {"00", "03"} <= {"07", "07 mirrored"}  # as good as each other
+    assert page.waiting == 0
+    for cluster in page.clusters:
+        assert cluster.keep == cluster.assets[0].id
+    (turned,) = [pair for cluster in page.clusters for pair in cluster.pairs if pair.mirrored]
+    assert turned.bits <= 6
+    assert compare_waiting(engine=engine) == 0
+
+
+def test_new_pictures_are_compared_as_they_come_in(engine: Engine, tmp_path: Path) -> None:
+    variants(tmp_path / "pictures")
+    run = handlers(engine)
+    ingest([str(tmp_path / "pictures" / "*.png")], engine=engine, tenant=T)
+    run[JobName.SWEEP]()
+    assert groups(engine) == FOUND - {frozenset({"00", "00 small", "00 again"})}
+    ingest([str(tmp_path / "pictures")], engine=engine, tenant=T)
+    run[JobName.SWEEP]()
+    assert groups(engine) == FOUND
+
+
+def test_what_is_interrupted_goes_on_and_finds_the_same(
+    open_with: OpenEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.duplicates.AT_ONCE", 5)
+    variants(tmp_path / "pictures")
+    seen: list[int] = []
+
+    def killed_after_two(*arguments: object, **named: object) -> list[Pair]:
+        seen.append(1)
+        if len(seen) > 2:
+            raise KeyboardInterrupt
+        return judged(*arguments, **named)  # type: ignore[arg-type]  # as it was called
+
+    with open_with() as engine:
+        ingest([str(tmp_path / "pictures")], engine=engine, tenant=T)
+        with monkeypatch.context() as patch:
+            patch.setattr("indexer.duplicates.judged", killed_after_two)
+            with pytest.raises(KeyboardInterrupt):
+                compare_waiting(engine=engine)
+    with open_with() as engine:
+        assert compare_waiting(engine=engine) == 6
+        assert groups(engine) == FOUND
+
+
+def test_pictures_of_an_older_catalogue_get_their_looks_first(engine: Engine, tmp_path: Path) -> None:
+    variants(tmp_path / "pictures")
+    ingest([str(tmp_path / "pictures")], engine=engine, tenant=T)
+    sql = create_engine(engine.catalog.name)
+    with sql.begin() as connection:
+        connection.execute(text("DELETE FROM looks"))
+        connection.execute(text("DELETE FROM look_bands"))
+    sql.dispose()
+    assert compare_waiting(engine=engine) == 0
+    handlers(engine)[JobName.DUPLICATES](tenant=T)
+    assert groups(engine) == FOUND
+
+
+def test_the_same_bytes_at_two_places_are_listed_with_them(engine: Engine, tmp_path: Path) -> None:
+    variants(tmp_path / "pictures")
+    save(tmp_path / "pictures", "copy of 05.png", drawing(5))
+    ingest([str(tmp_path / "pictures")], engine=engine, tenant=T)
+    (cluster,) = page_of_clusters("exact", after=None, limit=9, engine=engine, tenant=T).clusters
+    (places,) = cluster.places.values()
+    assert [place.rpartition("/")[2] for place in places] == ["05.png", "copy of 05.png"]
