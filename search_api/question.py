@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -15,6 +15,7 @@ from phosphene.filters import And, Filter
 from phosphene.query_language import MAX_EXCLUDED, MAX_PARTS, MAX_WEIGHT, ParsedQuery, Term
 from phosphene.types import AssetId
 from phosphene.unclip.imagine import Edit
+from phosphene.words.fusion import Blend, Mode
 from search_api.arrange import PLAIN, Arrangement
 from search_api.facets import MAX_FACETS, FacetAsked
 
@@ -76,6 +77,7 @@ class SearchQuery:
     `exclude`: pictures that show these are taken out. `context`: only pictures on the right side of each pair.
     `edit`: the question is turned from what one caption says to what the other says before it is asked.
     `prior_search`: a text that finds no match is asked again with the embedding that the prior predicts for it.
+    `blend`: whether and how words are looked up beside the picture. `explain`: say of each hit what found it.
     """
 
     text: str | None = None
@@ -93,6 +95,8 @@ class SearchQuery:
     prior_search: bool = False
     arrangement: Arrangement = PLAIN
     facets: tuple[FacetAsked, ...] = ()
+    blend: Blend = field(default_factory=Blend)
+    explain: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is no question. Raises InvalidQuery."""
@@ -103,6 +107,7 @@ class SearchQuery:
             nothing = "ask with a text, a picture, an asset, a vector, or several as parts"
             raise InvalidQuery(f"there is only a filter: {nothing}" if self.filter else nothing)
         self._require_bounds()
+        self._require_one_order()
         if self.prior_search and self.words is None:
             raise InvalidQuery("prior_search is for questions in words: the prior expects what a text looks like")
         if self.prior_search and not self.arrangement.plain:
@@ -115,6 +120,17 @@ class SearchQuery:
             raise InvalidQuery("an edit changes one embedding: it goes with the strategy mean")
         if self.edit is not None and not self.all_parts:
             raise InvalidQuery("an edit needs something to change: give a picture, an asset or a text with it")
+
+    def _require_one_order(self) -> None:
+        mode = self.blend.mode
+        if mode in (None, Mode.PICTURE):
+            return
+        if self.prior_search:
+            raise InvalidQuery("prior_search compares with pictures only: leave the mode out")
+        if not self.arrangement.plain:
+            raise InvalidQuery(
+                f"mode {mode} has an order of its own: leave diversity, collapse, group_by and rerank out"
+            )
 
     def _require_bounds(self) -> None:
         if not 1 <= self.limit <= MAX_LIMIT:

@@ -25,11 +25,13 @@ from phosphene.nomatch.evidence import HEAD
 from phosphene.open_space import OpenSpace
 from phosphene.types import AssetId, SpaceId, TenantId
 from phosphene.vectors.base import ScoredPoint, VectorIndex, asset_of
+from phosphene.words.fusion import Mode
 from search_api import cursor as cursors
 from search_api.arrange import Entry
 from search_api.compose import Composed, compose, split_cursor
 from search_api.cursor import Cursor
 from search_api.facets import BEST, Facet, checked_facets, count_facets
+from search_api.hybrid import Explanation, explain_hit, fused_page, mode_of, with_words
 from search_api.listing import Nearest, Page, arranged_page, arrangement_of, by_score, group_count, page_of
 from search_api.question import SearchQuery
 from search_api.rerank import RerankQuestion
@@ -62,6 +64,7 @@ class Hit:
     found_by: Literal["search", "prior"] = "search"
     group: Group | None = None
     folded: int = 0
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ class SearchAnswer:
     timing_ms: Timing
     facets: tuple[Facet, ...] = ()
     note: str | None = None  # what could not be done as asked
+    mode: Mode = Mode.PICTURE  # what the question was compared with
 
 
 def run_search(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> SearchAnswer:
@@ -125,9 +129,14 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
     watch.lap("embed")
 
     question = how.names(asked.fingerprint)
-    before, by_prior = _cursor(query, question) if how.plain else (None, False)
+    mode = mode_of(query.blend, asked, index=space.index, arranged=query.prior_search or not how.plain)
+    before, by_prior = _cursor(query, question) if how.plain and mode is Mode.PICTURE else (None, False)
     nearest = partial(asked.nearest, index=space.index)
-    if how.plain:
+    fused = None
+    if mode is not Mode.PICTURE:
+        fused = fused_page(asked, query.blend, mode, limit=query.limit, cursor=query.cursor, index=space.index)
+        page, head = Page(tuple(map(Entry.of, fused.points)), fused.next_cursor), list(fused.head)
+    elif how.plain:
         page, head = _first_and_page(nearest, query.limit, before=None if by_prior else before, question=question)
     else:
         about = RerankQuestion(tenant, asked.text, asked.embedding.rows[0])
@@ -154,6 +163,7 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
             composed=asked.kind == "composed",
         )
     )
+    match = with_words(match, fused.exact) if fused is not None else match
     watch.lap("match")
 
     expected: frozenset[AssetId] | None = None  # what the text by itself shows by this place, where the prior searches
@@ -175,6 +185,8 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
             watch.lap("vectors")
 
     hits = _hits(page.entries, how.group_by, expected, asked=asked, index=space.index, engine=engine)
+    if query.explain:
+        hits = tuple(replace(hit, explanation=explain_hit(hit.asset, hit.score, asked.text, fused)) for hit in hits)
     watch.lap("catalogue")
     watch.tell()
     metrics.SEARCHES.labels(asked.kind, "yes" if match.matched else "no").inc()
@@ -186,6 +198,7 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
         timing_ms=watch.timing(),
         facets=facets,
         note=page.note,
+        mode=mode,
     )
 
 

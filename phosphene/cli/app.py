@@ -19,6 +19,7 @@ from phosphene.errors import InvalidInput, InvalidQuery
 from phosphene.evaluation.golden import read_golden
 from phosphene.settings import load_settings
 from phosphene.types import GenerateMode, Modality
+from phosphene.words.fusion import Fusion, Mode
 from search_api.schemas import ReindexAction
 from search_api.schemas.labels import KeywordsRequest
 
@@ -179,6 +180,15 @@ def search(
     facets: Annotated[
         str | None, typer.Option(metavar="FIELDS", help="Count the values of these fields: category,year.")
     ] = None,
+    mode: Annotated[
+        Mode | None,
+        typer.Option(help="Compare a text with the picture, with its words (title, fields, file name), or with both."),
+    ] = None,
+    fusion: Annotated[Fusion, typer.Option(help="Both: the two lists are made one by ranks or scores.")] = Fusion.RRF,
+    weights: Annotated[
+        str | None, typer.Option(metavar="PICTURE:WORDS", help="What each of the two lists counts for, like 1:2.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say of each hit which part gave what.")] = False,
     output_file: Output = None,
     data: Data = None,
     model: Model = None,
@@ -186,7 +196,7 @@ def search(
     api_key: ApiKey = None,
     json: Json = False,
 ) -> None:
-    """Find pictures by meaning."""
+    """Find pictures by meaning, and by the words they carry."""
     if generate and cursor is not None:
         raise InvalidQuery("--generate goes with the first page: leave --cursor out")
     imagining.check_output(output_file)
@@ -214,6 +224,7 @@ def search(
             "rerank": rerank,
             "facets": [name.strip() for name in (facets or "").split(",") if name.strip()],
         },
+        words=asking.WordsAsked(mode, fusion, weights, explain),
     )
     asked = Asked(request, terms=tuple(filter or ()))
     with _backend("search", data=data, model=model, server=server, api_key=api_key) as backend:

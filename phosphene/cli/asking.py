@@ -14,11 +14,33 @@ from pydantic import ValidationError
 from phosphene.cli.backend import uuid_of
 from phosphene.errors import InvalidInput, InvalidQuery
 from phosphene.types import GenerateMode
+from phosphene.words.fusion import Fusion, Mode
 from search_api.schemas import FieldsIn, SearchRequest
 
 _WEIGHTED = re.compile(r"(?P<weight>-?(?:\d+(?:\.\d+)?|\.\d+)):(?P<rest>.+)", re.DOTALL)
 
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WordsAsked:
+    """How words are to be looked up beside the picture, as the command line has it; `weights` as PICTURE:WORDS."""
+
+    mode: Mode | None = None
+    fusion: Fusion = Fusion.RRF
+    weights: str | None = None
+    explain: bool = False
+
+    def body(self) -> Json:
+        """Give the fields of a request. Raises InvalidInput."""
+        fields: Json = {"mode": self.mode, "fusion": self.fusion, "explain": self.explain}
+        if self.weights is not None:
+            picture, _, words = self.weights.partition(":")
+            try:
+                fields["weights"] = {"picture": float(picture), "words": float(words)}
+            except ValueError as error:
+                raise InvalidInput(f"--weights {self.weights!r}: write PICTURE:WORDS, like 1:2") from error
+        return fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +58,14 @@ class Question:
     best_score: bool
 
     def request(
-        self, *, limit: int, cursor: str | None, generate: GenerateMode | None, prior_search: bool, listing: Json
+        self,
+        *,
+        limit: int,
+        cursor: str | None,
+        generate: GenerateMode | None,
+        prior_search: bool,
+        listing: Json,
+        words: WordsAsked,
     ) -> SearchRequest:
         """Make the request; `listing` are the fields of ListOptions.
 
@@ -45,7 +74,7 @@ class Question:
         if not (self.text is not None or self.images or self.assets or self.excluded or self.pairs):
             raise InvalidQuery("say what to search with: TEXT, --image FILE or --asset ID")
         body: Json = {"limit": limit, "cursor": cursor, "generate": generate, "prior_search": prior_search}
-        body |= listing | self._sources()
+        body |= listing | self._sources() | words.body()
         body["exclude"] = [_source(one, "--not") for one in self.excluded]
         if self.pairs:
             body["context"] = [

@@ -18,6 +18,7 @@ from search_api.schemas import (
     CalibrationList,
     ClusterList,
     EvaluationOut,
+    ExplanationOut,
     FacetOut,
     FieldList,
     HitOut,
@@ -80,6 +81,8 @@ def _hit(hit: HitOut, title_room: int, about_room: int, indent: str = "") -> Non
     about = ", ".join([*marks, *(str(hit.metadata[name]) for name in _ABOUT if hit.metadata.get(name))])
     title = _cut(indent + (hit.title or ""), title_room)
     line(f"{hit.score:6.3f}  {title:{title_room}}  {_cut(about, about_room):{about_room}}  {hit.asset_id}")
+    if hit.explanation is not None:
+        line(f"        {_explained(hit.explanation)}")
     if hit.group is not None:
         for other in hit.group.others:
             _hit(other, title_room, about_room, indent="  ")
@@ -95,6 +98,16 @@ def _facet(facet: FacetOut) -> str:
 
 def _short(bound: float | str) -> str:
     return bound.removesuffix("T00:00:00Z") if isinstance(bound, str) else f"{bound:.12g}"
+
+
+def _explained(one: ExplanationOut) -> str:
+    """Say which part gave what to a hit."""
+    parts = [] if one.score is None else [f"fused {one.score:.3f}"]
+    for name, place, form in (("picture", one.picture, ".3f"), ("words", one.words, ".2f")):
+        if place is not None:
+            rank = "" if place.rank is None else f" {place.rank}."
+            parts.append(f"{name}{rank} ({place.score:{form}})")
+    return "; ".join([*parts, *([f"has {' '.join(one.matched)}"] if one.matched else [])])
 
 
 def ingested(response: IngestResponse, *, as_json: bool) -> None:

@@ -47,6 +47,7 @@ class Match:
     stale: bool  # calibrated for a catalogue or a model that has changed since
     z_score: float | None
     note: str  # the same in words
+    by_words: bool = False  # a code was asked for and found in the words of a hit: a match whatever the picture says
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,6 +36,7 @@ class WordQuery:
     limit: int
     filter: Filter | None = None
     among: Filter | None = None
+    exact: bool = False  # also where thousands tie at the limit, those with the smaller ids are to be found
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,11 @@ class VectorIndex(Protocol):
 
     def query(self, queries: Sequence[VectorQuery]) -> list[list[ScoredPoint]]:
         """Answer each query with its nearest points, best first, ties by id."""
+        ...
+
+    @property
+    def ranks_words(self) -> bool:
+        """Whether the engine can look words up."""
         ...
 
     def query_words(self, queries: Sequence[WordQuery]) -> list[list[ScoredPoint]]:

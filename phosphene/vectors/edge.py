@@ -39,7 +39,7 @@ from phosphene.vectors.checks import (
 from phosphene.vectors.edge_shard import EdgeShard, ShardShape, Translated
 from phosphene.vectors.folder import IndexFolder, Pointer, copy_sparse, seals
 from phosphene.vectors.pointers import sync
-from phosphene.vectors.ties import MOST_TIED_WORDS, nearest, parts
+from phosphene.vectors.ties import most_tied, nearest, parts
 
 Profile = Literal["flat", "graph"]
 
@@ -146,11 +146,16 @@ class EdgeIndex:
         with self._calling() as shard:
             return shard.query(asked)
 
+    @property
+    def ranks_words(self) -> bool:
+        """Whether the engine can look words up."""
+        return True
+
     def query_words(self, queries: Sequence[WordQuery]) -> list[list[ScoredPoint]]:
         """Answer each query with the points whose words fit it best, best first, ties by id."""
         for query in queries:
             check_words(query)
-        return nearest(queries, self._ask_words, at_once=_QUERIES_A_CALL, most_tied=MOST_TIED_WORDS)
+        return nearest(queries, self._ask_words, at_once=_QUERIES_A_CALL, most_tied=most_tied(queries))
 
     def _ask_words(self, asked: Sequence[tuple[WordQuery, int]]) -> list[list[ScoredPoint]]:
         with self._calling() as shard:

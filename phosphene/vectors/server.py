@@ -54,7 +54,7 @@ from phosphene.vectors.server_collection import (
     tenant_schema,
     words_schema,
 )
-from phosphene.vectors.ties import MOST_TIED_WORDS, by_count, nearest, parts, ranked
+from phosphene.vectors.ties import by_count, most_tied, nearest, parts, ranked
 
 _REQUEST_BYTES = 16 * 2**20  # a server refuses 32 MB
 _BYTES_A_NUMBER = 22  # a float32 written out in JSON
@@ -169,16 +169,21 @@ class ServerIndex:
             params=search_params(self._profile, self._version, exact=query.exact, filtered=filtered),
         )
 
+    @property
+    def ranks_words(self) -> bool:
+        """Whether the engine can look words up."""
+        return self._version >= RANKS_WORDS
+
     def query_words(self, queries: Sequence[WordQuery]) -> list[list[ScoredPoint]]:
         """Answer each query with the points whose words fit it best, best first, ties by id."""
         for query in queries:
             check_words(query)
-        if self._version < RANKS_WORDS:
+        if not self.ranks_words:
             has, wants = (".".join(map(str, version)) for version in (self._version, RANKS_WORDS))
             raise Unavailable(
                 f"Qdrant at {self._url} is {has}, and looks words up from {wants} on: bring it up to date"
             )
-        return nearest(queries, self._ask_words, at_once=_QUERIES_A_CALL, most_tied=MOST_TIED_WORDS)
+        return nearest(queries, self._ask_words, at_once=_QUERIES_A_CALL, most_tied=most_tied(queries))
 
     def _ask_words(self, asked: Sequence[tuple[WordQuery, int]]) -> list[list[ScoredPoint]]:
         requests = [_word_request(query, limit) for query, limit in asked]

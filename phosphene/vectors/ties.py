@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from phosphene.vectors.base import ScoredPoint
+from phosphene.vectors.base import ScoredPoint, WordQuery
 
 _MOST_TIED = 16_384
-MOST_TIED_WORDS = 1024  # pictures of equally many words tie in their thousands
+_MOST_TIED_WORDS = 1024  # pictures of equally many words tie in their thousands
 
 _T = TypeVar("_T")
 
@@ -59,6 +59,11 @@ def nearest(
                     answers[number] = result[:limit]
                     del limits[number]
     return answers
+
+
+def most_tied(queries: Iterable[WordQuery]) -> int:
+    """Say how far a tie of words is followed."""
+    return _MOST_TIED if any(query.exact for query in queries) else _MOST_TIED_WORDS
 
 
 def parts(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

@@ -6,8 +6,9 @@ the smaller id comes first, so the same two lists always give the same third, in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from phosphene.errors import InvalidQuery
@@ -25,9 +26,9 @@ class Fusion(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a list has a point: rank from 1, and the score it has there."""
+    """Where a list has a point: rank from 1 among those looked at, None beyond these; and the score it has there."""
 
-    rank: int
+    rank: int | None
     score: float
 
 
@@ -62,6 +63,28 @@ class Weights:
         return self.picture / total, self.words / total
 
 
+class Mode(StrEnum):
+    """What a text is compared with: the pictures, the words that they carry, or both."""
+
+    HYBRID = "hybrid"
+    PICTURE = "picture"
+    WORDS = "words"
+
+
+@dataclass(frozen=True, slots=True)
+class Blend:
+    """How the two lists are made one. `mode` None: both for a text by itself, the picture for all else."""
+
+    mode: Mode | None = None
+    fusion: Fusion = Fusion.RRF
+    weights: Weights = field(default_factory=Weights)
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing was said."""
+        return self == Blend()
+
+
 def fuse(
     picture: Sequence[tuple[PointId, float]],
     words: Sequence[tuple[PointId, float]],
@@ -77,7 +100,10 @@ def fuse(
     """
     places = _places(picture), _places(words)
     if by is Fusion.RRF:
-        parts = tuple({id_: (RANK_OFFSET + 1) / (RANK_OFFSET + at.rank) for id_, at in some.items()} for some in places)
+        parts = tuple(
+            {id_: (RANK_OFFSET + 1) / (RANK_OFFSET + (at.rank or math.inf)) for id_, at in some.items()}
+            for some in places
+        )
     else:
         parts = _spread(places[0]), _over_best(places[1])
     shares = weights.shares

@@ -18,6 +18,16 @@ from itertools import pairwise
 MAX_LETTERS = 64  # of a word: what is longer is cut
 MAX_READ = 20_000  # characters of one text
 
+# English words that stand in questions and say nothing of a picture. In titles they are rare, so that their rarity, by
+# which words are weighed, would make "something to drink" find "Trip to the beach".
+_STOP = (
+    "a about all also an and any are as at be been being but by could did do does for from had has have he her "
+    "his how i if in into is it its just like me my of on onto or our she should so some someone something "
+    "somewhere than that the their them then there these they this those to too us very was we were what when "
+    "where which who whose will with would you your "
+)
+STOP_WORDS = frozenset(_STOP.split())
+
 _JOINTS = "-_./"
 # Scripts written without spaces, and Korean, whose words carry their particles with them.
 _UNSPACED = (
@@ -62,7 +72,10 @@ def words_in(text: str) -> list[str]:
 
 
 def words_asked(text: str) -> list[str]:
-    """Cut a question into words, each once, in order. A single letter of an unspaced script stands for itself."""
+    """Cut a question into words, each once, in order. A single letter of an unspaced script stands for itself.
+
+    STOP_WORDS are left out, unless there are no others.
+    """
     found: list[str] = []
     for chunk in _chunks(unicodedata.normalize("NFKC", text[:MAX_READ])):
         if chunk.unspaced:
@@ -70,7 +83,8 @@ def words_asked(text: str) -> list[str]:
             found += [run] if len(run) < 2 else _pairs(run)
         else:
             found += _parts_and_whole(chunk.parts)
-    return list(dict.fromkeys(found))
+    words = list(dict.fromkeys(found))
+    return [word for word in words if word not in STOP_WORDS] or words
 
 
 def _parts_and_whole(parts: list[str]) -> list[str]:

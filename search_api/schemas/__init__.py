@@ -38,6 +38,7 @@ from search_api.schemas.reindex import GateOut, ReindexAction, ReindexOut, Reind
 from search_api.schemas.search import (
     EmbeddingsRequest,
     EmbeddingsResponse,
+    ExplanationOut,
     HitOut,
     MatchOut,
     SearchRequest,
@@ -77,6 +78,7 @@ __all__ = [
     "EmbeddingsResponse",
     "EvaluationOut",
     "EvaluationRequest",
+    "ExplanationOut",
     "FacetIn",
     "FacetOut",
     "FacetRangeOut",

@@ -14,6 +14,8 @@ from phosphene.filters import Filter, source_of
 from phosphene.nomatch.decision import Match
 from phosphene.query_language import MAX_EXCLUDED, MAX_PARTS, MAX_QUERY, MAX_WEIGHT, ParsedQuery
 from phosphene.types import AssetId, GenerateMode
+from phosphene.words.fusion import Blend, Fusion, Mode, Weights
+from search_api.hybrid import Explanation
 from search_api.imagining import Offer
 from search_api.question import (
     DEFAULT_LIMIT,
@@ -89,6 +91,13 @@ class ContextPairIn(Body):
 
     positive: SourceIn
     negative: SourceIn
+
+
+class WeightsIn(Body):
+    """What each list counts for; only their ratio matters."""
+
+    picture: FiniteFloat = Field(1.0, ge=0, le=1e6)
+    words: FiniteFloat = Field(1.0, ge=0, le=1e6)
 
 
 class SearchRequest(ListOptions):
@@ -168,6 +177,14 @@ class SearchRequest(ListOptions):
         "generator's prior predicts for it; hits found so say `found_by: prior`",
     )
 
+    mode: Mode | None = Field(
+        None,
+        description="what a text is compared with: the `picture`, its `words` (title, fields, file name), or both "
+        "(`hybrid`); null: the picture",
+    )
+    fusion: Fusion = Field(Fusion.RRF, description="hybrid: the two lists are made one by ranks, or by weighted scores")
+    weights: WeightsIn | None = Field(None, description="hybrid: what each list counts for; null: the same")
+    explain: bool = Field(default=False, description="say of each hit which part gave what")
     generate: GenerateMode | None = Field(
         None,
         description="have a picture drawn beside the hits: never, when_unmatched or always; null: as the server is "
@@ -216,7 +233,36 @@ class SearchRequest(ListOptions):
             prior_search=self.prior_search,
             arrangement=self.to_arrangement(),
             facets=self.to_facets(),
+            blend=self.blend,
+            explain=self.explain,
         )
+
+    @property
+    def blend(self) -> Blend:
+        """Say how words are looked up. Raises InvalidQuery."""
+        given = self.weights or WeightsIn(picture=1.0, words=1.0)
+        return Blend(self.mode, self.fusion, Weights(given.picture, given.words))
+
+
+class PlaceOut(BaseModel):
+    """Where one of the lists has a hit."""
+
+    rank: int | None = Field(description="from 1, equals share one; null: not told that far down")
+    score: float = Field(description="picture: cosine, -1..1; words: BM25, above 0")
+
+
+class ExplanationOut(BaseModel):
+    """Which part gave what to a hit."""
+
+    score: float | None = Field(description="hybrid: what orders the list, 0..1; null: it goes by one part")
+    picture: PlaceOut | None = Field(description="its place by the picture; null where that was not asked")
+    words: PlaceOut | None = Field(description="its place by words; null where it has none of them")
+    matched: list[str] = Field(description="words of the question that it carries, as they are looked up")
+
+    @classmethod
+    def of(cls, explanation: Explanation) -> Self:
+        """Show an explanation."""
+        return cls(**{**asdict(explanation), "matched": list(explanation.matched)})
 
 
 def _given(source: SourceIn | SearchRequest) -> list[str]:
@@ -289,6 +335,7 @@ class HitOut(AssetOut):
     found_by: Literal["search", "prior"] = Field(
         "search", description="prior: found with the embedding that the generator's prior predicted for the text"
     )
+    explanation: ExplanationOut | None = Field(None, description="only where `explain` was asked")
     folded: int = Field(0, description="near duplicates, less good hits, that this one stands for")
     group: GroupOut | None = Field(
         None, description="what it is grouped by, and the other hits of that; null: not at all"
@@ -301,8 +348,11 @@ class HitOut(AssetOut):
         if hit.group is not None:
             others = [HitOut.of_hit(one) for one in hit.group.others]
             group = GroupOut(value=hit.group.value, pictures=hit.group.pictures, others=others)
+        explanation = ExplanationOut.of(hit.explanation) if hit.explanation is not None else None
         fields = asset_fields(hit.asset)
-        return cls(**fields, score=hit.score, found_by=hit.found_by, folded=hit.folded, group=group)
+        return cls(
+            **fields, score=hit.score, found_by=hit.found_by, folded=hit.folded, group=group, explanation=explanation
+        )
 
 
 class GroupOut(BaseModel):
@@ -327,6 +377,10 @@ class MatchOut(BaseModel):
     calibrated: bool
     stale: bool = Field(description="calibrated for a catalogue, or a model, that has changed since")
     z_score: float | None = Field(description="standard deviations of the best hit above the catalogue")
+    by_words: bool = Field(
+        description="a code was asked for, and a hit carries all words of the question: matched for that, whatever the "
+        "picture says; probability and z_score stay those of the picture"
+    )
     note: str = Field(
         description="the same in words", examples=["nearest, not a match: probability 4%, a match from 16%"]
     )
@@ -354,6 +408,7 @@ class SearchResponse(BaseModel):
     understood: UnderstoodOut = Field(description="how the question was understood")
     hits: list[HitOut]
     match: MatchOut = Field(description="of the question: the same on every page")
+    mode: Mode = Field(description="what the question was compared with")
     next_cursor: str | None = Field(description="pass it as cursor for the hits after these; null at the end")
     timing_ms: TimingOut
     facets: dict[str, FacetOut] = Field(default_factory=dict, description="by field, in the order that was asked for")
@@ -369,6 +424,7 @@ class SearchResponse(BaseModel):
             space=answer.space,
             understood=UnderstoodOut.of(understood(query)),
             hits=[HitOut.of_hit(hit) for hit in answer.hits],
+            mode=answer.mode,
             match=MatchOut.of(answer.match),
             next_cursor=answer.next_cursor,
             timing_ms=TimingOut(**asdict(answer.timing_ms)),
