@@ -18,6 +18,7 @@ from phosphene.types import AssetId, Field, FieldKind, Float32, PointId
 from phosphene.vectors.base import ScoredPoint, asset_of
 
 ARRANGED = 500  # hits
+SPREAD = 100  # of these; among more, far ones that are like nothing else come to the front
 NEAR_DUPLICATES = "near_duplicates"  # what group_by also takes
 NEAR_DUPLICATE = 0.96  # cosine of two pictures; docs/lists.md says how it was chosen
 MAX_GROUP = 12
@@ -113,7 +114,7 @@ def arranged(
         rows = np.stack([known[point.id] for point in listed]) if listed else rows
     leaders = near_duplicates(rows) if how.collapse or how.group_by == NEAR_DUPLICATES else []
     if how.group_by == NEAR_DUPLICATES:
-        order = spread([worth_of[point.id] for point in listed], rows, how.diversity)
+        order = _spread_first(listed, rows, worth_of, how.diversity)
         return _grouped([listed[place] for place in order], [leaders[place] for place in order], how.group_size)
     folded = dict.fromkeys(range(len(listed)), 0)
     kept = list(range(len(listed)))
@@ -122,13 +123,20 @@ def arranged(
         for place, leader in enumerate(leaders):
             folded[leader] += place != leader
     if how.diversity:
-        order = spread([worth_of[listed[place].id] for place in kept], rows[kept], how.diversity)
+        order = _spread_first([listed[place] for place in kept], rows[kept], worth_of, how.diversity)
         kept = [kept[place] for place in order]
     entries = [Entry(asset_of(listed[place]), listed[place].score, folded=folded[place]) for place in kept]
     if how.group_by is None:
         return entries
     values = [group_value(listed[place], how.group_by) for place in kept]
     return _grouped([listed[place] for place in kept], values, how.group_size, counted=entries)
+
+
+def _spread_first(
+    points: Sequence[ScoredPoint], rows: Float32, worth_of: Mapping[PointId, float], diversity: float
+) -> list[int]:
+    first = spread([worth_of[point.id] for point in points[:SPREAD]], rows[:SPREAD], diversity)
+    return [*first, *range(len(first), len(points))]
 
 
 def spread(scores: Sequence[float], rows: Float32, diversity: float) -> list[int]:

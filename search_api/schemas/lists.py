@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from phosphene.types import FieldKind
 from search_api import facets
-from search_api.arrange import ARRANGED, MAX_GROUP, NEAR_DUPLICATES, Arrangement
+from search_api.arrange import ARRANGED, MAX_GROUP, NEAR_DUPLICATES, SPREAD, Arrangement
 from search_api.facets import BEST, DEFAULT_VALUES, MAX_FACETS, MAX_VALUES, FacetAsked
 from search_api.rerank import RERANKED
 from search_api.schemas.values import Body
@@ -32,7 +32,7 @@ class ListOptions(Body):
         le=1,
         allow_inf_nan=False,
         description=f"how much a hit loses for being like one above it, 0..1 (maximal marginal relevance); of the best "
-        f"{ARRANGED} hits, behind which the others follow by score",
+        f"{SPREAD} hits, behind which the others follow by score",
     )
     collapse: Literal["duplicates"] | None = Field(
         None,
