@@ -36,6 +36,8 @@ def payload_of(asset: Asset, uris: Sequence[str]) -> Payload:
         computed["auto_keywords"] = list(asset.labels.keywords)
     if asset.labels.probes:
         computed["probe_labels"] = sorted(asset.labels.probes)
+    if asset.labels.moderation:
+        computed["moderation"] = str(asset.labels.moderation["state"])
     said = {name: _stored(value) for name, value in asset.metadata.items() if value is not None}
     return {**said, **computed, **_attributes(asset.attributes)}
 

@@ -229,6 +229,7 @@ SYSTEM_FIELDS = (
     Field("generated", FieldKind.BOOL),  # imagined, and accepted into the catalogue
     Field("auto_keywords", FieldKind.KEYWORD),  # words that the model says of it
     Field("probe_labels", FieldKind.KEYWORD),  # labels learned from examples
+    Field("moderation", FieldKind.KEYWORD),  # flagged, approved, rejected
 )
 # Keys of a point's payload that only code sets.
 RESERVED_NAMES = frozenset({field.name for field in SYSTEM_FIELDS} | {"tenant", "asset_id", "title"})

@@ -75,6 +75,11 @@ class Labels:
         with self._database.writing() as connection:
             return change(connection, tenant, {id_: {name: one} for id_, one in said.items()}, part="probes")
 
+    def change(self, tenant: TenantId, said: Mapping[AssetId, Mapping[str, Any]]) -> list[AssetId]:
+        """Replace parts of the labels of pictures, None takes one away; give those whose labels changed."""
+        with self._database.writing() as connection:
+            return change(connection, tenant, said)
+
 
 def change(
     connection: Connection, tenant: TenantId, said: Mapping[AssetId, Mapping[str, Any]], *, part: str | None = None

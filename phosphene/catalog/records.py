@@ -105,6 +105,7 @@ class AssetLabels:
     keywords: Mapping[str, float | None] = field(default_factory=dict)  # the likeliest first; None: not calibrated
     keywords_space: SpaceId | None = None  # that they were found in
     probes: Mapping[str, float] = field(default_factory=dict)  # labels learned from examples, that it shows
+    moderation: Mapping[str, Any] = field(default_factory=dict)  # state, concept, score; by and at once decided
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any] | None) -> AssetLabels:

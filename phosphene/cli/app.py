@@ -10,7 +10,7 @@ import typer
 
 from phosphene import __version__
 from phosphene.catalog.records import ReindexState
-from phosphene.cli import asking, imagining, labelling, output, probing
+from phosphene.cli import asking, imagining, labelling, moderating, output, probing
 from phosphene.cli.backend import Asked, Backend, Ingested, choose_backend
 from phosphene.cli.options import ApiKey, Data, Json, Limit, Model, Output, Server
 from phosphene.cli.options import backend as _backend
@@ -582,6 +582,7 @@ app.command()(labelling.classify)
 app.command()(labelling.describe)
 app.command()(labelling.keywords)
 app.add_typer(probing.probe, name="probe")
+app.add_typer(moderating.moderation, name="moderation")
 
 
 @app.command()

@@ -42,6 +42,7 @@ from search_api.schemas.labels import (
     KeywordsResponse,
     PictureIn,
 )
+from search_api.schemas.moderation import DecisionRequest, ModeratedOut, ModerationList, ScanOut, ScanRequest, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,18 @@ class Backend(Protocol):
 
     def duplicates(self, *, again: bool, limit: int) -> list[ClusterList]:
         """Compare what was not compared yet; give the first clusters: near-duplicates, and exact ones."""
+        ...
+
+    def scan_moderation(self, asked: ScanRequest) -> ScanOut:
+        """Flag pictures that are near to what is blocked."""
+        ...
+
+    def moderated(self, state: State) -> ModerationList:
+        """List pictures in a state."""
+        ...
+
+    def decide_moderation(self, asset: UUID, asked: DecisionRequest) -> ModeratedOut:
+        """Approve or reject a picture."""
         ...
 
     def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:

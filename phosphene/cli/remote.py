@@ -57,6 +57,7 @@ from search_api.schemas.labels import (
     KeywordsResponse,
     PictureIn,
 )
+from search_api.schemas.moderation import DecisionRequest, ModeratedOut, ModerationList, ScanOut, ScanRequest, State
 
 POLL_S = 0.3
 TIMEOUT_S = 60.0
@@ -249,6 +250,18 @@ class RemoteBackend:
             time.sleep(POLL_S)
             left = self._get("/v1/duplicates?limit=1", ClusterList).waiting
         return [self._get(f"/v1/duplicates?kind={kind}&limit={limit}", ClusterList) for kind in KINDS]
+
+    def scan_moderation(self, asked: ScanRequest) -> ScanOut:
+        """Let the server flag pictures; takes as long as it takes."""
+        return self._post("/v1/moderation/scan", _body(asked), ScanOut, timeout_s=None)
+
+    def moderated(self, state: State) -> ModerationList:
+        """List pictures in a state."""
+        return self._get(f"/v1/moderation?state={state}", ModerationList)
+
+    def decide_moderation(self, asset: UUID, asked: DecisionRequest) -> ModeratedOut:
+        """Tell the server what was decided."""
+        return self._post(f"/v1/moderation/{asset}", _body(asked), ModeratedOut)
 
     def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:
         """Have the server begin or steer a change of the model; a folder is one of its machine."""

@@ -141,6 +141,10 @@ class Guard:
         """Score image embeddings (n, d), of any length, against the concepts in the generator's CLIP space."""
         return self._of_pictures(generator).judge(rows)
 
+    def judge_pictures(self, rows: Float32) -> list[Judged]:
+        """Score image embeddings (n, d) of the guard's own space, of any length, against the concepts."""
+        return self._of_texts().judge(rows)
+
     def _require_below(self, judged: Judged, what: str) -> None:
         if judged.score < self._score or self._score >= 1:
             return
