@@ -67,5 +67,7 @@ def first_words(line: str) -> str:
 
 def test_all_that_the_page_shows_comes_out_in_its_order(environment: dict[str, str]) -> None:
     assert len(EXAMPLES) >= 5
+    alone = {name: value for name, value in environment.items() if name != "PHOSPHENE_SERVER"}
     for example in EXAMPLES:
-        same(run(example.command, environment), example)
+        of_a_model = example.command.startswith("phosphene evaluate")  # asks no catalogue, and so no server
+        same(run(example.command, alone if of_a_model else environment), example)
