@@ -40,12 +40,12 @@ from search_api.search import SearchQuery, run_search
 TOP = 10
 CODES = 200  # files whose names are asked
 WAYS = {
-    "hybrid, rrf (default)": Blend(Mode.HYBRID),
+    "hybrid, rrf": Blend(Mode.HYBRID),
     "hybrid, weighted": Blend(Mode.HYBRID, Fusion.WEIGHTED),
     "picture": Blend(Mode.PICTURE),
     "words": Blend(Mode.WORDS),
 }
-BEST, PICTURE, WORDS = "hybrid, rrf (default)", "picture", "words"
+BEST, PICTURE, WORDS = "hybrid, rrf", "picture", "words"
 
 
 @dataclass(frozen=True, slots=True)

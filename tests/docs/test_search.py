@@ -1,4 +1,4 @@
-"""Runs what docs/search.md shows, on the demo catalogue, and compares the pictures that come out."""
+"""Runs what docs/search.md and docs/hybrid.md show, on the demo catalogue, and compares the pictures that come out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from tests.docs.test_readme import CATALOGUE, Example, _examples, _run, _titles
 
-EXAMPLES = _examples("docs/search.md")
+EXAMPLES = [*_examples("docs/search.md"), *_examples("docs/hybrid.md")]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,7 @@ def test_commands_find_what_the_page_shows(example: Example, environment: dict[s
     assert shown
     printed = _run(example.command, environment)
     assert _titles(printed) == shown
+    assert re.findall(r"; has (.+)", printed) == re.findall(r"; has (.+)", example.printed)
     first, second = printed.splitlines()[:2]
     assert example.printed.startswith(first.partition(":")[0])
     if second.startswith("understood: "):
