@@ -18,8 +18,8 @@ DIMENSIONS = (512, 768)  # ViT-B-32, ViT-L-14
 MILLION = 1_000_000
 GB = 1e9
 
-PAYLOAD_BYTES = 412  # JSON of a point of the demo catalogue, mean
-FIELD_BYTES = 205  # of its 17 indexed fields: 8 a number, texts as long as they are
+PAYLOAD_BYTES = 783  # JSON of a point of the demo catalogue, mean
+FIELD_BYTES = 445  # of its 28 indexed fields and its words: 8 a number, texts as long as they are
 ID_BYTES = 52
 CODE_EXTRA = {
     Codes.TURBO4: 8,

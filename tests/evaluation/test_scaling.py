@@ -18,6 +18,7 @@ from phosphene.assemble import Engine
 from phosphene.settings import Settings
 from phosphene.types import DEFAULT_TENANT, FieldKind
 from phosphene.vectors.base import PayloadValue
+from phosphene.vectors.conditions import WORDS
 from phosphene.vectors.profiles import NAMES, PROFILES, Codes, Profile, Tier
 from phosphene.vectors.server_collection import _TURBO_BITS
 
@@ -31,12 +32,12 @@ def test_the_page_shows_what_the_script_prints() -> None:
 
 
 def test_a_hundred_million_by_hand() -> None:
-    """512 numbers, 4 bits and 8 bytes; 16 links, both ways, 4 bytes, a fifth more; 52; twice 205; two copies, 20 %."""
-    a_vector = (512 // 2 + 8) + 16 * 2 * 4 * 1.2 + 52 + 2 * 205
+    """512 numbers, 4 bits and 8 bytes; 16 links, both ways, 4 bytes, a fifth more; 52; twice 445; two copies, 20 %."""
+    a_vector = (512 // 2 + 8) + 16 * 2 * 4 * 1.2 + 52 + 2 * 445
     found = scaling.cluster(PROFILES["100m"], 512)
     assert found.memory == pytest.approx(a_vector * 100e6 * 2 * 1.2)
-    assert found.disk == pytest.approx((a_vector + 2048 + 1.5 * 412) * 100e6 * 2 * 1.2)
-    assert found.nodes == 4  # 211 GB in nodes of 64
+    assert found.disk == pytest.approx((a_vector + 2048 + 1.5 * 783) * 100e6 * 2 * 1.2)
+    assert found.nodes == 6  # 326 GB in nodes of 64
     cost = scaling.query(PROFILES["100m"], 512, 10)
     assert (cost.reads, cost.read_bytes) == (12 * 30, 12 * 30 * 4096)
     assert scaling.query(PROFILES["100m"], 1536, 10).read_bytes == 12 * 30 * 2 * 4096  # two pages each
@@ -65,7 +66,7 @@ def test_payloads_are_as_large_as_the_demos(demo: Engine) -> None:
     payloads = [payload_of(asset, places[asset.id]) for asset in assets]
     written = [len(json.dumps(one, ensure_ascii=False, separators=(",", ":")).encode()) for one in payloads]
     assert sum(written) / len(written) == pytest.approx(scaling.PAYLOAD_BYTES, rel=0.02)
-    names = indexed | {"tenant", "asset_id"}
+    names = indexed | {"tenant", "asset_id", WORDS}
     sizes = [sum(_size(one.get(name)) for name in names) for one in payloads]
     assert sum(sizes) / len(sizes) == pytest.approx(scaling.FIELD_BYTES, rel=0.02)
     assert f"{scaling.FIELD_BYTES} bytes in {len(names)} fields" in DOCS.read_text()
