@@ -18,6 +18,7 @@ PhospheneError
 │   └── Blocked               the guard rails refuse to imagine this
 ├── Unavailable             a store or broker doesn't answer now; try again
 │   └── Overloaded            the queue is full; try again after `retry_after_s`
+├── Outdated                it was changed since the caller read it
 ├── Cancelled               whoever asked for the work asked to stop it
 └── DamagedData             what is stored contradicts itself; `phosphene verify --repair`
 
@@ -129,6 +130,10 @@ class Overloaded(Unavailable):
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Outdated(PhospheneError):
+    """Somebody changed it since the caller read it; read again and decide anew."""
 
 
 class Cancelled(PhospheneError):

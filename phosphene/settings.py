@@ -96,6 +96,7 @@ class Settings(BaseSettings):
 
     rerank: str | None = Field(default=None, description="module:function(question, candidates) -> a number for each")
     rerank_timeout_s: float = Field(default=1.0, gt=0, le=60, description="so long a search waits for it")
+    font: Path | None = Field(default=None, description="a .ttf or .otf for contact sheets; unset: DejaVu Sans")
 
     log_format: Literal["plain", "json"] = Field(default="plain", description="json: an object a line")
     log_level: Literal["debug", "info", "warning", "error"] | None = Field(

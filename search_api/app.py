@@ -21,6 +21,7 @@ from search_api.observing import Observer
 from search_api.routes import (
     assets,
     calibrations,
+    collections,
     duplicates,
     embeddings,
     evaluations,
@@ -33,6 +34,7 @@ from search_api.routes import (
     reindex,
     search,
     service,
+    shared,
 )
 from search_api.schemas import Problem
 from search_api.scrape import Scrape
@@ -81,6 +83,8 @@ def create_app(engine: Engine, jobs: Jobs, *, local_token: str | None) -> FastAP
         labels.router,
         label_probes.router,
         moderation.router,
+        collections.router,
+        shared.router,
         calibrations.router,
         duplicates.router,
         evaluations.router,

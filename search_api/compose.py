@@ -185,7 +185,7 @@ class _Embedder:
             self._engine.catalog.asset(self._tenant, part.asset_id)  # NotFound, also where it is another tenant's
             found = _embedding_of(part.asset_id, self._space.index)
         else:
-            found = _checked_vector(part.vector, self._space.space)
+            found = checked_vector(part.vector, self._space.space)
         return np.asarray(found.rows[0], dtype=np.float32)
 
     def text(self, text: str) -> Float32:
@@ -292,7 +292,8 @@ def _embedding_of(asset: AssetId, index: VectorIndex) -> UnitEmbeddings:
     return UnitEmbeddings(space, np.asarray(vector, dtype=np.float32)[None])
 
 
-def _checked_vector(vector: Numbers | None, space: Space) -> UnitEmbeddings:
+def checked_vector(vector: Numbers | None, space: Space) -> UnitEmbeddings:
+    """Make a vector (d,) of any length a unit embedding (1, d). Raises InvalidQuery."""
     row = np.asarray(vector, dtype=np.float64)
     if row.shape != (space.dimension,):
         msg = f"a vector of {space.id} has {space.dimension} numbers, not {row.size}"

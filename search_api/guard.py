@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from phosphene.errors import PhospheneError
 from search_api import problems
 from search_api.auth import Doorkeeper
+from search_api.observing import path_told
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Guard:
         except Exception as error:
             if answer.started:
                 raise
-            log.exception("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            log.exception("%s %s failed", scope["method"], path_told(scope["path"]), exc_info=error)
             said = "something went wrong here; the server's log has it"
             await problems.problem(500, said, instance=scope["path"])(scope, receive, answer)
 

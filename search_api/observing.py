@@ -18,6 +18,7 @@ from phosphene import logs, metrics, tracing
 REQUEST_ID_HEADER = "X-Request-ID"
 _UNKNOWN = "none"  # no route of ours, or refused before one was looked for: what is asked there is not for a label
 _METHODS = frozenset(HTTPMethod)
+_TOLD_ONCE = "/shared/"  # what follows opens a board to whoever reads it
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds
 
 log = logging.getLogger("phosphene.access")
@@ -77,7 +78,7 @@ class _Seen:
         took_s = perf_counter() - self._began
         metrics.HTTP_REQUESTS.labels(method, route, str(self._status)).observe(self._first_s or took_s)
         tracing.name_span(f"{method} {route}", {"http.route": route, "http.response.status_code": self._status})
-        path = self._scope["path"]
+        path = path_told(self._scope["path"])
         fields = {
             "method": method,
             "path": path,
@@ -89,6 +90,11 @@ class _Seen:
         level = logging.DEBUG if path in _QUIET and self._status < 400 else logging.INFO
         said = "%s %s %d %d bytes %.1f ms"
         log.log(level, said, method, path, self._status, self._bytes, 1000 * took_s, extra={logs.EXTRA: fields})
+
+
+def path_told(path: str) -> str:
+    """Give a path as logs may have it: without what opens a shared board."""
+    return f"{_TOLD_ONCE}…" if path.startswith(_TOLD_ONCE) else path
 
 
 def route_of(scope: Scope) -> str:

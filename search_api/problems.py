@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from phosphene import errors
+from search_api.observing import path_told
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ STATUS_OF: tuple[tuple[type[errors.PhospheneError], int], ...] = (
     (errors.Unavailable, 503),
     (errors.ModelError, 503),
     (errors.DataFolderInUse, 503),
+    (errors.Outdated, 412),
     (errors.Cancelled, 409),
     (errors.DamagedData, 500),
 )
@@ -44,6 +46,7 @@ _MEANING = {
     405: "No such method here",
     406: "Not in this form",
     409: "What was asked for was cancelled",
+    412: "It was changed since: If-Match names an older version",
     413: "The body is too large",
     422: "Readable, but wrong: `errors` says what and where",
     429: "The queue is full; try again after Retry-After seconds",
@@ -101,7 +104,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(errors.PhospheneError)
     async def ours(request: Request, error: errors.PhospheneError) -> Response:
         if status_of(error) == HTTPStatus.INTERNAL_SERVER_ERROR:
-            log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
+            log.error("%s %s: %s", request.method, path_told(request.url.path), error, exc_info=error)
         return of_error(error, instance=request.url.path)
 
     @app.exception_handler(RequestValidationError)

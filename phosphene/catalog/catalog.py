@@ -11,6 +11,7 @@ from typing import Any, Final
 from phosphene.attributes import Attributes
 from phosphene.catalog import assets, calibrations, generations, ingests, spaces, work
 from phosphene.catalog.backlog import Backlog, backlog
+from phosphene.catalog.collections import Collections
 from phosphene.catalog.database import Database
 from phosphene.catalog.duplicates import Duplicates
 from phosphene.catalog.labels import Labels
@@ -57,6 +58,7 @@ class Catalog:
         self.labels = Labels(database)
         self.reindexes = Reindexes(database)
         self.duplicates = Duplicates(database)
+        self.collections = Collections(database)
 
     @classmethod
     def at(cls, url: str, *, migrate: bool) -> Catalog:

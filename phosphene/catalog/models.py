@@ -380,3 +380,44 @@ class ReindexRow(Base):
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     lease_owner: Mapped[str | None] = mapped_column(String(200))
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class CollectionRow(Base):
+    """A curator's board. `version` counts its changes; pictures that leave it by being deleted don't count."""
+
+    __tablename__ = "collections"
+    __table_args__ = (Index(None, "tenant_id", "created_at", "id"),)
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(Text)
+    notes: Mapped[str] = mapped_column(Text)
+    version: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class CollectionItemRow(Base):
+    """A picture on a board. Places are in order, no two of a board alike, with room between them."""
+
+    __tablename__ = "collection_items"
+    __table_args__ = (Index(None, "collection_id", "place"),)
+
+    collection_id: Mapped[UUID] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True)
+    asset_id: Mapped[UUID] = mapped_column(ForeignKey("assets.id", ondelete="CASCADE"), primary_key=True, index=True)
+    place: Mapped[int] = mapped_column(BigInteger)
+    note: Mapped[str] = mapped_column(Text)
+    added_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class CollectionShareRow(Base):
+    """A link to a board. Only its token's hash is kept: who reads the database can't open it."""
+
+    __tablename__ = "collection_shares"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    collection_id: Mapped[UUID] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"), index=True)
+    token_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    with_notes: Mapped[bool] = mapped_column(Boolean)
+    made_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -10,8 +10,9 @@ import typer
 
 from phosphene import __version__
 from phosphene.catalog.records import ReindexState
-from phosphene.cli import asking, imagining, labelling, moderating, output, probing
+from phosphene.cli import asking, comparing, imagining, labelling, moderating, output, probing
 from phosphene.cli.backend import Asked, Backend, Ingested, choose_backend
+from phosphene.cli.boards import boards
 from phosphene.cli.options import ApiKey, Data, Json, Limit, Model, Output, Server
 from phosphene.cli.options import backend as _backend
 from phosphene.cli.options import settings as _settings
@@ -578,6 +579,9 @@ def reindex(
         raise typer.Exit(1)
 
 
+app.add_typer(boards)
+app.command()(comparing.embed)
+app.command()(comparing.similarity)
 app.command()(labelling.classify)
 app.command()(labelling.describe)
 app.command()(labelling.keywords)

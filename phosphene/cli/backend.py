@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
+from phosphene.cli.boards_backend import BoardsBackend
 from phosphene.errors import InvalidInput
 from phosphene.evaluation.golden import GoldenQuery
 from phosphene.holder import current_holder
@@ -17,6 +18,8 @@ from search_api.schemas import (
     AssetOut,
     CalibrationList,
     ClusterList,
+    EmbeddingsRequest,
+    EmbeddingsResponse,
     EvaluationOut,
     EvaluationRequest,
     FieldList,
@@ -30,6 +33,8 @@ from search_api.schemas import (
     ReindexStatus,
     SearchRequest,
     SearchResponse,
+    SimilarityRequest,
+    SimilarityResponse,
     VerifyResponse,
 )
 from search_api.schemas.label_probes import AppliedOut, ProbeAnswer, ProbeList, ProbeOut
@@ -75,6 +80,11 @@ class ProbeSides:
 
 class Backend(Protocol):
     """What the commands need, here or over HTTP."""
+
+    @property
+    def boards(self) -> BoardsBackend:
+        """Curators' boards."""
+        ...
 
     def search(self, asked: Asked) -> SearchResponse:
         """Find pictures."""
@@ -178,6 +188,14 @@ class Backend(Protocol):
 
     def decide_moderation(self, asset: UUID, asked: DecisionRequest) -> ModeratedOut:
         """Approve or reject a picture."""
+        ...
+
+    def embed(self, asked: EmbeddingsRequest) -> EmbeddingsResponse:
+        """Give vectors."""
+        ...
+
+    def similarity(self, asked: SimilarityRequest) -> SimilarityResponse:
+        """Compare."""
         ...
 
     def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:

@@ -27,6 +27,7 @@ from indexer.verify import verify
 from phosphene.assemble import Engine, open_engine, open_jobs
 from phosphene.cli import output, reindexing
 from phosphene.cli.backend import Asked, Ingested, ProbeSides, uuid_of
+from phosphene.cli.boards_backend import LocalBoards
 from phosphene.cli.imagining import POLL_S, StepBar, follow, told_cancelled
 from phosphene.errors import DamagedData, InvalidInput
 from phosphene.evaluation.golden import GoldenQuery
@@ -37,7 +38,7 @@ from phosphene.jobs import JSON, JobName, Jobs
 from phosphene.query_language import parse_query
 from phosphene.settings import Settings
 from phosphene.types import DEFAULT_TENANT, AssetId, GenerationId, IngestId
-from search_api import evaluating, pictures
+from search_api import comparing, evaluating, pictures
 from search_api.duplicates import KINDS, page_of_clusters
 from search_api.imagining import offered
 from search_api.labelling import run_classify, run_describe, run_probe
@@ -45,6 +46,8 @@ from search_api.schemas import (
     AssetOut,
     CalibrationList,
     ClusterList,
+    EmbeddingsRequest,
+    EmbeddingsResponse,
     EvaluationOut,
     EvaluationRequest,
     FieldList,
@@ -57,6 +60,8 @@ from search_api.schemas import (
     ReindexRequest,
     ReindexStatus,
     SearchResponse,
+    SimilarityRequest,
+    SimilarityResponse,
     VerifyResponse,
 )
 from search_api.schemas.label_probes import AppliedOut, ProbeAnswer, ProbeList, ProbeOut, ProbeRequest
@@ -100,6 +105,11 @@ class LocalBackend:
         if self._opened is None:
             raise RuntimeError("use LocalBackend in a with statement")
         return self._opened
+
+    @property
+    def boards(self) -> LocalBoards:
+        """Curators' boards, here."""
+        return LocalBoards(self._engine, DEFAULT_TENANT)
 
     def search(self, asked: Asked) -> SearchResponse:
         """Find pictures."""
@@ -359,6 +369,14 @@ class LocalBackend:
         state = moderation.APPROVED if asked.decision == "approve" else moderation.REJECTED
         decided = moderation.decide(AssetId(asset), state, by=asked.by, engine=self._engine, tenant=DEFAULT_TENANT)
         return ModeratedOut.of(decided)
+
+    def embed(self, asked: EmbeddingsRequest) -> EmbeddingsResponse:
+        """Embed here."""
+        return comparing.embeddings_of(asked, engine=self._engine, tenant=DEFAULT_TENANT)
+
+    def similarity(self, asked: SimilarityRequest) -> SimilarityResponse:
+        """Compare here."""
+        return comparing.similarity_of(asked, engine=self._engine, tenant=DEFAULT_TENANT)
 
     def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:
         """Begin or steer a change of the model."""

@@ -79,8 +79,8 @@ def _hit(hit: HitOut, title_room: int, about_room: int, indent: str = "") -> Non
     marks = ["generated"] * hit.generated + ["found by the prior"] * (hit.found_by == "prior")
     marks += [f"and {hit.folded} like it"] * (hit.folded > 0)
     about = ", ".join([*marks, *(str(hit.metadata[name]) for name in _ABOUT if hit.metadata.get(name))])
-    title = _cut(indent + (hit.title or ""), title_room)
-    line(f"{hit.score:6.3f}  {title:{title_room}}  {_cut(about, about_room):{about_room}}  {hit.asset_id}")
+    title = cut(indent + (hit.title or ""), title_room)
+    line(f"{hit.score:6.3f}  {title:{title_room}}  {cut(about, about_room):{about_room}}  {hit.asset_id}")
     if hit.explanation is not None:
         line(f"        {_explained(hit.explanation)}")
     if hit.group is not None:
@@ -197,10 +197,10 @@ def duplicates(lists: Sequence[ClusterList], *, as_json: bool) -> None:
         return
     for cluster in clusters:
         kept, *others = cluster.assets
-        line(f"keep  {_cut(kept.title or '', 40):40}  {kept.asset_id}  {cluster.reason}")
+        line(f"keep  {cut(kept.title or '', 40):40}  {kept.asset_id}  {cluster.reason}")
         for other in others:
             told = f"{other.width} x {other.height} {other.format}, {other.bytes:,} bytes"
-            line(f"      {_cut(other.title or '', 40):40}  {other.asset_id}  {told}")
+            line(f"      {cut(other.title or '', 40):40}  {other.asset_id}  {told}")
         if cluster.kind == "exact":
             for place in kept.places:
                 line(f"      {place}")
@@ -249,7 +249,8 @@ def findings(report: Iterable[Finding], *, as_json: bool) -> bool:
     return fine
 
 
-def _cut(text: str, room: int) -> str:
+def cut(text: str, room: int) -> str:
+    """Put a text on one line, at most so many characters."""
     text = " ".join(text.split())
     return text if len(text) <= room else text[: room - 1] + "…"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -18,6 +18,7 @@ from indexer.progress import Snapshot, progress_for
 from phosphene.catalog.records import IngestCounts
 from phosphene.cli import reindexing
 from phosphene.cli.backend import Asked, Ingested, ProbeSides, uuid_of
+from phosphene.cli.boards_backend import RemoteBoards
 from phosphene.cli.imagining import follow
 from phosphene.errors import Forbidden, InvalidInput, NotFound, Overloaded, PhospheneError, Unavailable
 from phosphene.evaluation.golden import GoldenQuery
@@ -30,6 +31,8 @@ from search_api.schemas import (
     CalibrationList,
     ClusterList,
     CompareResponse,
+    EmbeddingsRequest,
+    EmbeddingsResponse,
     EvaluationOut,
     EvaluationRequest,
     FieldList,
@@ -45,6 +48,8 @@ from search_api.schemas import (
     ReindexRequest,
     ReindexStatus,
     SearchResponse,
+    SimilarityRequest,
+    SimilarityResponse,
     VerifyResponse,
 )
 from search_api.schemas.label_probes import AppliedOut, ProbeAnswer, ProbeList, ProbeOut
@@ -85,6 +90,16 @@ class RemoteBackend:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+
+    @property
+    def boards(self) -> RemoteBoards:
+        """Curators' boards, of the server."""
+        return RemoteBoards(self._ask_raw)
+
+    def _ask_raw(self, method: str, path: str, body: BaseModel | None) -> tuple[bytes, Mapping[str, str]]:
+        sent = None if body is None else body.model_dump(mode="json", exclude_unset=True)
+        response = self._answer(method, path, sent, None)
+        return bytes(response.content), response.headers
 
     def search(self, asked: Asked) -> SearchResponse:
         """Find pictures."""
@@ -262,6 +277,14 @@ class RemoteBackend:
     def decide_moderation(self, asset: UUID, asked: DecisionRequest) -> ModeratedOut:
         """Tell the server what was decided."""
         return self._post(f"/v1/moderation/{asset}", _body(asked), ModeratedOut)
+
+    def embed(self, asked: EmbeddingsRequest) -> EmbeddingsResponse:
+        """Let the server embed."""
+        return self._post("/v1/embeddings", _body(asked), EmbeddingsResponse, timeout_s=None)
+
+    def similarity(self, asked: SimilarityRequest) -> SimilarityResponse:
+        """Let the server compare."""
+        return self._post("/v1/similarity", _body(asked), SimilarityResponse, timeout_s=None)
 
     def reindex(self, asked: ReindexRequest | ReindexAction | None, *, wait: bool = True) -> ReindexStatus:
         """Have the server begin or steer a change of the model; a folder is one of its machine."""

@@ -32,6 +32,12 @@ def page() -> FileResponse:
     return FileResponse(_WEB / "index.html", media_type="text/html", headers=_FRESH)
 
 
+@router.get("/boards")
+def boards() -> FileResponse:
+    """Serve the page that boards are laid out on."""
+    return FileResponse(_WEB / "boards.html", media_type="text/html", headers=_FRESH)
+
+
 @router.get("/docs")
 def docs() -> FileResponse:
     """Serve the page that shows the API."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 import numpy as np
@@ -37,7 +37,6 @@ from search_api.search import Hit, SearchAnswer
 from search_api.understood import Understood, UnderstoodPart, understood
 
 MAX_DIMENSION = 8192
-MAX_EMBEDDED = 64  # texts, and pictures, in one request for embeddings
 MAX_URLS = 4  # pictures of one question that are fetched
 _SOURCES = ("text", "image", "image_url", "asset_id", "vector")
 _COMPOSED = ("query", "parts", "exclude", "context")
@@ -432,33 +431,3 @@ class SearchResponse(BaseModel):
             note=answer.note,
             generation=OfferOut(id=offer.id, status=offer.status, detail=offer.detail) if offer is not None else None,
         )
-
-
-class EmbeddingsRequest(Body):
-    """Texts and pictures to embed."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"texts": ["a cat", "a red car"]}]})
-
-    texts: list[Annotated[str, Field(min_length=1, max_length=2 * MAX_TEXT)]] = Field(
-        default_factory=list, max_length=MAX_EMBEDDED
-    )
-    images: list[PictureBytes] = Field(
-        default_factory=list, max_length=MAX_EMBEDDED, description="picture files as base64"
-    )
-
-    @model_validator(mode="after")
-    def _something(self) -> Self:
-        if not self.texts and not self.images:
-            msg = "send texts, images, or both"
-            raise ValueError(msg)
-        return self
-
-
-class EmbeddingsResponse(BaseModel):
-    """Vectors of length 1, in the order of what was sent."""
-
-    space: str = Field(description="compare vectors of one space only")
-    model: str
-    dimension: int
-    texts: list[list[float]]
-    images: list[list[float]]

@@ -24,6 +24,13 @@ export async function post(path, body, signal) {
   return (await send(path, options)).json();
 }
 
+// Any other method; what has no body answers null.
+export async function ask(method, path, body) {
+  const headers = body === undefined ? {} : { "Content-Type": "application/json" };
+  const response = await send(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  return response.status === 204 ? null : response.json();
+}
+
 // Server-sent events, until the stream ends. Read by fetch, since an EventSource can't send a key.
 export async function events(path, told, signal) {
   const response = await send(path, { signal });

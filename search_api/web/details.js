@@ -1,6 +1,7 @@
 // One picture, large, with what is known about it.
 
 import { download, needsKey, show } from "/web/api.js";
+import * as boarding from "/web/boarding.js";
 import { isDrawing, name } from "/web/grid.js";
 
 const dialog = document.querySelector("#details");
@@ -114,6 +115,7 @@ function bytes(count) {
 }
 
 part("similar").onclick = () => actions.similar(shown);
+part("board").onclick = () => boarding.open(shown);
 part("variation").onclick = () => actions.variation(shown);
 part("blend").onclick = () => actions.blend(shown);
 part("close").onclick = () => actions.close();

@@ -1,0 +1,145 @@
+"""Embedding as a service: texts, pictures, assets and vectors of callers become unit embeddings of one space.
+
+Nothing of it is kept. Vectors go out as numbers or, a quarter of the size, as base64 of little-endian float32.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from phosphene.assemble import Engine
+from phosphene.errors import InvalidInput, InvalidQuery, PictureError, SpaceMismatch
+from phosphene.open_space import OpenSpace
+from phosphene.types import AssetId, Float32, TenantId, UnitEmbeddings, point_id
+from search_api.compose import checked_vector
+from search_api.question import Numbers, normalised_text
+
+
+class Encoding(StrEnum):
+    """How vectors and scores are written."""
+
+    FLOAT = "float"
+    BASE64 = "base64"  # of little-endian float32, row by row
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embeddable:
+    """One thing to embed: exactly one of text, image (a picture file), asset_id and vector (d,).
+
+    `name` says which one it is when something is wrong with it, as `left.3`.
+    """
+
+    name: str
+    text: str | None = None
+    image: bytes | None = None
+    asset_id: AssetId | None = None
+    vector: Numbers | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is not one thing. Raises InvalidQuery."""
+        if sum(part is not None for part in (self.text, self.image, self.asset_id, self.vector)) != 1:
+            raise InvalidQuery(f"{self.name}: give exactly one of text, image, asset_id and vector")
+
+
+def embed_all(asked: Sequence[Embeddable], space: OpenSpace, *, engine: Engine, tenant: TenantId) -> UnitEmbeddings:
+    """Embed things of any kind, in their order: (n, d). Each kind takes one batch, each asset once.
+
+    Raises InvalidQuery, PictureError and NotFound (asset_id), all of which say which one it was.
+    """
+    rows = np.empty((len(asked), space.space.dimension), dtype=np.float32)
+    texts = [(at, _text(one)) for at, one in enumerate(asked) if one.text is not None]
+    images = [(at, one) for at, one in enumerate(asked) if one.image is not None]
+    assets = [(at, one) for at, one in enumerate(asked) if one.asset_id is not None]
+    if texts:
+        rows[[at for at, _ in texts]] = space.encoder.encode_texts([text for _, text in texts]).unit().rows
+    if images:
+        rows[[at for at, _ in images]] = _pictures([one for _, one in images], space, engine=engine).rows
+    if assets:
+        rows[[at for at, _ in assets]] = _assets([one for _, one in assets], space, engine=engine, tenant=tenant)
+    for at, one in enumerate(asked):
+        if one.vector is not None:
+            rows[at] = _vector(one, space)
+    return UnitEmbeddings(space.space, rows)
+
+
+def require_space(named: str | None, space: OpenSpace) -> None:
+    """Refuse to answer from another space than the caller counts on. Raises SpaceMismatch."""
+    if named is not None and named != space.space.id:
+        raise SpaceMismatch(f"this catalogue answers in {space.space.id} now, not in {named}: embed again with it")
+
+
+def written(rows: Float32, encoding: Encoding) -> list[list[float]] | list[str]:
+    """Write each row of (n, d) as the caller wants it."""
+    if encoding is Encoding.FLOAT:
+        numbers: list[list[float]] = rows.tolist()
+        return numbers
+    return [to_base64(row) for row in rows]
+
+
+def to_base64(numbers: Float32) -> str:
+    """Write an array as base64 of little-endian float32, row by row."""
+    return base64.b64encode(np.ascontiguousarray(numbers, dtype="<f4").tobytes()).decode()
+
+
+def from_base64(text: str) -> Float32:
+    """Read (n,) float32 that `to_base64` wrote. Raises InvalidInput."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidInput(f"a vector as text is base64 of little-endian float32: {error}") from error
+    if len(data) % 4 or not data:
+        raise InvalidInput(f"a vector as base64 holds 4 bytes for each number, not {len(data)} bytes in all")
+    numbers: Float32 = np.frombuffer(data, dtype="<f4").astype(np.float32)
+    return numbers
+
+
+def _text(one: Embeddable) -> str:
+    try:
+        return normalised_text(one.text or "")
+    except InvalidQuery as error:
+        raise InvalidQuery(f"{one.name}: {error}") from error
+
+
+def _pictures(asked: Sequence[Embeddable], space: OpenSpace, *, engine: Engine) -> UnitEmbeddings:
+    spec = space.space.pixels
+    decoding = [(one, engine.decoders.decode(one.image or b"", spec=spec, thumbnail=False)) for one in asked]
+    pixels = []
+    for one, future in decoding:
+        try:
+            decoded = future.result()
+        except PictureError as error:
+            for _, other in decoding:
+                other.cancel()
+            raise PictureError(error.fault, f"{one.name}: {error}") from error
+        if decoded.pixels is not None:
+            pixels.append(decoded.pixels)
+    return space.encoder.encode_pixels(np.stack(pixels)).unit()
+
+
+def _assets(asked: Sequence[Embeddable], space: OpenSpace, *, engine: Engine, tenant: TenantId) -> Float32:
+    """Read the vectors of a tenant's own pictures: (n, d)."""
+    ids = [one.asset_id for one in asked if one.asset_id is not None]
+    owned = engine.catalog.assets(tenant, sorted(set(ids)))
+    for id_ in ids:
+        if id_ not in owned:
+            engine.catalog.asset(tenant, id_)  # NotFound, also where it is another tenant's
+    points = {id_: point_id(id_, space.space.id) for id_ in owned}
+    vectors = space.index.vectors(list(points.values()))
+    for one, id_ in zip(asked, ids, strict=True):
+        if id_ not in points or points[id_] not in vectors:
+            raise InvalidQuery(f"{one.name}: asset {id_} has no embedding yet: try again when its ingest has finished")
+    return np.stack([vectors[points[id_]] for id_ in ids])
+
+
+def _vector(one: Embeddable, space: OpenSpace) -> Float32:
+    try:
+        row: Float32 = checked_vector(one.vector, space.space).rows[0]
+    except InvalidQuery as error:
+        raise InvalidQuery(f"{one.name}: {error}") from error
+    return row
