@@ -143,7 +143,7 @@ def test_whatever_changes_the_pictures_changes_the_key() -> None:
         lambda: SamplingChoice(prior_steps=1),
         lambda: SamplingChoice(decoder_guidance=0.5),
         lambda: SamplingChoice(candidates=65),
-        lambda: SamplingChoice(drafts=17),
+        lambda: SamplingChoice(drafts=65),
         lambda: SamplingChoice(refinements=65),
     ],
 )

@@ -51,6 +51,10 @@ def test_the_collection_is_named_after_its_space_and_indexed_before_the_first_po
         "rating": "float",
         "public": "integer",
         "taken": "datetime",
+        "place": "geo",
+        "place.lat": "float",
+        "place.lon": "float",
+        "_words": "text",
     }
     assert not any("points" in call and "index" not in call for call in calls)
     again = connect()
