@@ -13,7 +13,7 @@ HALF_ROUND_M = 20_100_000  # more than half around the earth: a circle of this r
 
 LATITUDE_NAMES = ("lat", "latitude")
 LONGITUDE_NAMES = ("lon", "lng", "long", "longitude")
-_PAIR = re.compile(r"\s*([+-]?\d{1,3}(?:\.\d{1,17})?)\s*[,;]\s*([+-]?\d{1,3}(?:\.\d{1,17})?)\s*")
+_PAIR = re.compile(r"\s*([+-]?\d{1,3}(?:\.\d{1,22})?)\s*[,;]\s*([+-]?\d{1,3}(?:\.\d{1,22})?)\s*")
 
 
 def great_circle_m(first: Place, second: Place) -> float:

@@ -36,6 +36,11 @@ def test_a_place_is_read_from_what_it_is_written_as(place: Place) -> None:
     assert place_of(json.loads(json.dumps(place))) == place
 
 
+def test_all_digits_of_a_small_number_are_read() -> None:
+    small = Place(lat=0.0003686801450354605, lon=-0.00010000000000000021)
+    assert place_of(place_text(small)) == small
+
+
 @pytest.mark.parametrize(
     "value",
     [{"lat": 52.52, "lon": 13.405}, {"latitude": "52.52", "lng": 13.405}, "52.52,13.405", " +52.52 ; 13.405 "],

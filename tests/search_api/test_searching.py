@@ -167,7 +167,8 @@ def test_points_that_the_catalogue_forgot_are_left_out(data: Path) -> None:
 
 def test_fields_and_status_tell_what_is_there(served: Served) -> None:
     fields = {field["name"]: field for field in served.client.get("/v1/fields").json()["fields"]}
-    assert fields["category"] == {"name": "category", "kind": "keyword", "system": False}
+    told = {"name": "category", "kind": "keyword", "system": False, "description": None, "facet": True}
+    assert fields["category"] == told
     assert fields["width"]["system"] is True
     status = served.client.get("/v1/status").json()
     assert status["assets"] == status["searchable"] == PICTURES

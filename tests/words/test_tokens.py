@@ -22,7 +22,7 @@ CODE_PART = st.one_of(
         ("IMG_2041", ["img", "2041", "img2041"]),
         ("DSC-17", ["dsc", "17", "dsc17"]),
         ("dsc17", ["dsc", "17", "dsc17"]),
-        ("RedFoxAtHome", ["red", "fox", "at", "home", "redfoxathome"]),
+        ("RedFoxAtHome", ["red", "fox", "home", "redfoxathome"]),  # "at" finds nothing
         ("HTMLPage", ["html", "page", "htmlpage"]),
         ("IMG_2041_edit", ["img", "2041", "edit", "img2041", "2041edit", "img2041edit"]),
         ("Gerald G., 2005", ["gerald", "g", "2005"]),
@@ -33,7 +33,8 @@ CODE_PART = st.one_of(
         ("हिन्दी", ["हिन्दी"]),  # marks stay where they carry the word
         ("red東京", ["red", "東京"]),
         ("- _ ... ", []),
-        ("the end.", ["the", "end"]),
+        ("the end.", ["end"]),
+        ("The the", ["the"]),  # unless there are no others
         ("", []),
     ],
 )
