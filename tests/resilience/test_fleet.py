@@ -168,6 +168,7 @@ def test_an_upload_overtakes_a_backlog(fleet: Fleet, figure: Figure) -> None:
     figure(f"an upload was indexed when {done} of 96 pictures of a backlog were, {before} when it came")
     assert done < len(backlog)
     assert fleet.check() == (0, 0)
+    fleet.stop_workers()  # it takes no ingests, and slowly
 
 
 def test_postgresql_is_stopped_at_once(fleet: Fleet, figure: Figure) -> None:

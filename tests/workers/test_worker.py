@@ -196,4 +196,4 @@ def test_what_keeps_a_worker_from_starting_is_one_line(
 def test_a_queue_that_there_is_not(cluster: Cluster) -> None:
     worker = cluster.launch("--queues", "embed,embd")
     assert worker.process.wait(120) == 2
-    assert "no queue embd: there are ingest, embed, maintenance, generate" in worker.output()
+    assert "no queue embd: there are ingest, embed, embed.online, maintenance, generate" in worker.output()
