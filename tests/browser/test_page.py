@@ -257,6 +257,7 @@ def test_on_a_phone_nothing_is_cut_off(phone: Page, tmp_path: Path) -> None:
     phone.get_by_role("searchbox").fill("a flower")
     phone.get_by_role("searchbox").press("Enter")
     expect(phone.locator("body")).to_have_attribute("data-view", "results")
+    expect(phone.locator("#results")).to_have_attribute("aria-busy", "false")
     phone.locator(".hit img.there").first.wait_for()
     assert phone.evaluate(wide)
     phone.locator(".hit a").first.tap()
