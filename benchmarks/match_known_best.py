@@ -14,7 +14,7 @@ being the concentration of a cluster around its centre c.
 No decision that sees only question and catalogue can do better. Ours is fitted on questions of the same world and
 never told of clusters or precisions. Prints AUROC of both on unseen questions, with bootstrap intervals.
 
-    python -m benchmarks.match_known_best [--worlds 3] [--pictures 2000] [--fit 8000] [--test 4000]
+    python -m benchmarks.match_known_best [--worlds 3] [--pictures 2000] [--fit 6000] [--test 4000]
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=2000)
     parser.add_argument("--worlds", type=int, default=3, help="each made by another seed")
-    parser.add_argument("--fit", type=int, default=8000)
+    parser.add_argument("--fit", type=int, default=6000, help="as many as a calibration asks at most")
     parser.add_argument("--test", type=int, default=4000)
     options = parser.parse_args()
     print(f"{options.pictures:,} pictures, {options.test:,} unseen questions, half of them unanswerable, in each world")
