@@ -1,4 +1,7 @@
-"""Runs what docs/search.md and docs/hybrid.md show, on the demo catalogue, and compares the pictures that come out."""
+"""Runs what the pages on asking, words, looks and near-duplicates show, and compares the pictures that come out.
+
+On the demo catalogue: docs/search.md, docs/hybrid.md, docs/attributes.md, docs/duplicates.md.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ import pytest
 
 from tests.docs.test_readme import CATALOGUE, Example, _examples, _run, _titles
 
-EXAMPLES = [*_examples("docs/search.md"), *_examples("docs/hybrid.md")]
+EXAMPLES = [one for page in ("search", "hybrid", "attributes") for one in _examples(f"docs/{page}.md")]
+DUPLICATES = _examples("docs/duplicates.md")
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +62,28 @@ def test_commands_find_what_the_page_shows(example: Example, environment: dict[s
 
 @pytest.mark.parametrize("example", [one for one in EXAMPLES if one.command.startswith("curl")], ids=str)
 def test_requests_find_what_the_page_shows(example: Example, environment: dict[str, str]) -> None:
-    answered = json.loads(_run(example.command.replace("http://127.0.0.1:8000", environment["SERVED"]), environment))
+    answered = json.loads(_run(_to(example.command, environment), environment))
     assert [hit["title"] for hit in answered["hits"]] == re.findall(r'"title": "([^"]*)"', example.printed)
+
+
+def test_near_duplicates_are_those_that_their_page_shows(environment: dict[str, str]) -> None:
+    printed, (listed, asked) = _run(DUPLICATES[0].command, environment), DUPLICATES[1:]
+    assert [line.rstrip() for line in printed.splitlines()] == DUPLICATES[0].printed.splitlines()
+
+    (cluster,) = json.loads(_run(_to(listed.command, environment), environment))["clusters"]
+    shown = re.findall(r'"title": "([^"]*)", "keep": (\w+)', listed.printed)
+    assert [(one["title"], json.dumps(one["keep"])) for one in cluster["assets"]] == shown
+    assert json.dumps(cluster["reason"]) in listed.printed
+    (pair,) = cluster["pairs"]
+    for name in ("probability", "bits", "likeness", "cosine"):
+        said = re.search(rf'"{name}": ([\d.]+)', listed.printed)
+        assert said is not None
+        assert pair[name] == pytest.approx(float(said[1]), abs=0.01)
+    assert json.loads(_run(_to(asked.command, environment), environment)) == json.loads(asked.printed)
+
+
+def _to(command: str, environment: dict[str, str]) -> str:
+    return command.replace("http://127.0.0.1:8000", environment["SERVED"])
 
 
 def test_the_page_shows_both_kinds_and_nothing_untested() -> None:
