@@ -6,14 +6,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Annotated, TextIO
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as RichBar
 
 from phosphene.catalog.records import ReindexState
 from phosphene.cli import output
+from phosphene.cli.options import ApiKey, Data, Json, Server, backend
 from phosphene.errors import InvalidInput
 from phosphene.evaluation.golden import read_golden
 from search_api.schemas import GoldenIn, ReindexAction, ReindexOut, ReindexRequest, ReindexStatus
@@ -27,6 +29,57 @@ _SAID = {
     ReindexState.FINISHED: "dropping the space before",
     ReindexState.ABORTED: "dropping the new space",
 }
+
+
+def reindex(
+    target: Annotated[
+        str | None,
+        typer.Option("--model", help="Move to this model: OpenCLIP name/tag, folder, hf-hub: name, starter."),
+    ] = None,
+    status: Annotated[bool, typer.Option("--status", help="Say how it stands.")] = False,
+    swap: Annotated[
+        bool, typer.Option("--swap", help="Let the new model answer, after --no-swap or --rollback.")
+    ] = False,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Let the model before answer again, at once.")] = False,
+    finish: Annotated[bool, typer.Option("--finish", help="Drop the space of the model before.")] = False,
+    abort: Annotated[bool, typer.Option("--abort", help="Drop the new space.")] = False,
+    golden: Annotated[
+        Path | None, typer.Option(help="Golden queries that both models are asked, as phosphene evaluate takes them.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, max=1, help="By how much recall@10 and nDCG@10 of --golden may be worse.")
+    ] = 0.02,
+    least_recall: Annotated[
+        float, typer.Option(min=0, max=1, help="Recall@10 of the new index against exact comparison.")
+    ] = 0.95,
+    max_missing: Annotated[int, typer.Option(min=0, help="Pictures that the new model may be unable to embed.")] = 0,
+    auto_swap: Annotated[bool, typer.Option("--auto-swap/--no-swap", help="Answer as soon as all is passed.")] = True,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave it to the server or the workers.")] = False,
+    data: Data = None,
+    server: Server = None,
+    api_key: ApiKey = None,
+    json: Json = False,
+) -> None:
+    """Move the catalogue to another model while it is searched; run again, it goes on. Exit status 1: not passed."""
+    named: dict[ReindexAction, bool] = {"swap": swap, "rollback": rollback, "finish": finish, "abort": abort}
+    wanted = asked(
+        model=target,
+        actions=[name for name, given in named.items() if given],
+        golden=golden,
+        tolerance=tolerance,
+        least_recall=least_recall,
+        max_missing=max_missing,
+        swap=auto_swap,
+    )
+    if status and wanted is not None:
+        raise InvalidInput("--status only looks: leave the others out")
+    with backend("reindex", data=data, model=None, server=server, api_key=api_key) as opened:
+        now = opened.reindex(wanted, wait=not no_wait)
+        if wanted is not None and not no_wait:
+            now = opened.await_reindex()
+    output.reindexed(now, lines(now), as_json=json)
+    if wanted is not None and now.reindex is not None and now.reindex.state is ReindexState.REFUSED:
+        raise typer.Exit(1)
 
 
 def asked(
