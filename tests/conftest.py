@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-pytest_plugins = ["tests.services"]
+pytest_plugins = ["tests.demo", "tests.services"]
 
 # A run in the background inherits an ignored SIGINT, and so would the processes that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -22,7 +22,7 @@ from phosphene.cli.app import app
 from phosphene.encoders import PromptTemplates, load_encoder
 from phosphene.errors import InvalidInput
 from phosphene.images import fit
-from tests.evaluation.conftest import DEMO
+from tests.demo import DEMO
 
 CLASSES = ("animals", "food", "transportation")
 EACH = 12

@@ -27,7 +27,7 @@ from phosphene.evaluation.golden import (
 from phosphene.filters import tenant_filter
 from phosphene.types import DEFAULT_TENANT, AssetId, asset_id, sha256_of
 from phosphene.vectors.base import VectorQuery, asset_of
-from tests.evaluation.conftest import DEMO
+from tests.demo import DEMO
 
 
 def _id(number: int) -> AssetId:

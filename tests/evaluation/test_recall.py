@@ -24,7 +24,7 @@ from phosphene.evaluation.recall import (
 from phosphene.filters import Filter
 from phosphene.types import DEFAULT_TENANT, Float32, PointId, Space, TenantId
 from phosphene.vectors.base import ScoredPoint, VectorIndex, VectorQuery
-from tests.evaluation.conftest import PICTURES
+from tests.demo import PICTURES
 
 
 def _point(number: int, score: float = 0.0) -> ScoredPoint:
