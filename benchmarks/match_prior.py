@@ -25,7 +25,7 @@ from benchmarks.match_decision import WORDLESS
 from indexer.pipeline import ingest
 from indexer.progress import SilentProgress
 from phosphene.assemble import Engine, open_engine
-from phosphene.nomatch.asking import Examination, _Asked
+from phosphene.nomatch.asking import Examination, Question
 from phosphene.nomatch.background import Background
 from phosphene.nomatch.curves import Interval, auroc, bootstrap
 from phosphene.nomatch.evidence import FEATURES, Float64
@@ -52,8 +52,9 @@ class Noting(Examination):
 
     asked: Asked
 
-    def _gather(self, question: _Asked, points: Sequence[ScoredPoint], background: Background) -> Float64 | None:
-        found = super()._gather(question, points, background)
+    def evidence_of(self, question: Question, points: Sequence[ScoredPoint], background: Background) -> Float64 | None:
+        """Note whose evidence it is, too."""
+        found = super().evidence_of(question, points, background)
         if found is not None:
             self.asked.captions.append(question.caption or "")
             self.asked.tops.append(points[0].id)

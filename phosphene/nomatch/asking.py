@@ -54,7 +54,7 @@ _FILTERABLE = (FieldKind.KEYWORD, FieldKind.INTEGER, FieldKind.BOOL)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Asked:
+class Question:
     """One question to the catalogue."""
 
     vector: Float32
@@ -119,7 +119,7 @@ class Examination:
     def ask_texts(self, *, heard: float = 0.5) -> Trials:
         """Ask captions as texts; of this share of the questions the caption itself may be a witness."""
         asked = [
-            _Asked(vector, tokens_of(caption), caption, vector, self.captions[caption], None, number, None)
+            Question(vector, tokens_of(caption), caption, vector, self.captions[caption], None, number, None)
             for number, (caption, vector) in enumerate(zip(self.captions, self._meanings, strict=True))
         ]
         rows = _Rows()
@@ -131,7 +131,7 @@ class Examination:
         """Ask what people have judged: right is what they say answers a question, and what looks like that."""
         first = len(self.captions)
         asked = [
-            _Asked(vector, frozenset(), None, None, frozenset(answers), None, group, None)
+            Question(vector, frozenset(), None, None, frozenset(answers), None, group, None)
             for group, (answers, vector) in enumerate(
                 zip(queries.values(), self._embed(list(queries)), strict=True), first
             )
@@ -149,7 +149,7 @@ class Examination:
         vectors = self._index.vectors(list(points.values()))
         titles = self._embed([picture.title or "" for picture in chosen])
         asked = [
-            _Asked(
+            Question(
                 vectors[points[picture.id]],
                 tokens_of(picture.title or ""),
                 picture.title,
@@ -165,12 +165,24 @@ class Examination:
         rows = _Rows()
         for question, found, cut in self._answers(self._also_filtered(asked)):
             if question.filter is None and found and asset_of(found[0]) == question.itself:
-                rows.add(self._gather(question, found, self._background), right=True, group=question.group)
+                rows.add(self.evidence_of(question, found, self._background), right=True, group=question.group)
             others = [point for point in found if asset_of(point) != question.itself]
             self._try(question, others, rows, cut=cut)
         return rows.trials()
 
-    def _try(self, question: _Asked, points: Sequence[ScoredPoint], rows: _Rows, *, cut: bool) -> None:
+    def evidence_of(self, question: Question, points: Sequence[ScoredPoint], background: Background) -> Float64 | None:
+        """Give what the hits of a question tell, (features,); None where that is too little to judge by."""
+        return gather(
+            question.vector,
+            points,
+            background=background,
+            index=self._index,
+            words=self._words,
+            share=self._share(question.filter),
+            hidden=None if question.heard else question.caption,
+        )
+
+    def _try(self, question: Question, points: Sequence[ScoredPoint], rows: _Rows, *, cut: bool) -> None:
         """Judge a question's first hits with all in place, then with all that is right taken out.
 
         `cut`: there are more hits than these.
@@ -179,7 +191,7 @@ class Examination:
             return
         right = self._right_among(question, points)
         background = self._background if question.itself is None else self._background.without(question.own)
-        evidence = self._gather(question, points, background)
+        evidence = self.evidence_of(question, points, background)
         rows.add(evidence, right=asset_of(points[0]) in right, group=question.group)
 
         out = right | question.own
@@ -189,18 +201,18 @@ class Examination:
             return  # more would follow what is left: its gaps would not be those of a real list
         out |= self._right_in_background(question)
         absent = frozenset(id_ for id_ in self._background.ids if self._goes(id_, out, looks))
-        rows.add(self._gather(question, left, self._background.without(absent)), right=False, group=question.group)
+        rows.add(self.evidence_of(question, left, self._background.without(absent)), right=False, group=question.group)
 
     def _goes(self, id_: AssetId, out: frozenset[AssetId], looks: Sequence[int]) -> bool:
         return id_ in out or (id_ in self._described and self._described[id_].looks_like(looks))
 
-    def _right_among(self, question: _Asked, points: Sequence[ScoredPoint]) -> frozenset[AssetId]:
+    def _right_among(self, question: Question, points: Sequence[ScoredPoint]) -> frozenset[AssetId]:
         pictures = self._describe([asset_of(point) for point in points])
         looks = [self._described[id_].phash for id_ in question.own if id_ in self._described]
         alike = {picture.id for picture in pictures if picture.looks_like(looks)}
         return self._right_of(question, pictures) | alike
 
-    def _right_of(self, question: _Asked, hits: Sequence[Described]) -> frozenset[AssetId]:
+    def _right_of(self, question: Question, hits: Sequence[Described]) -> frozenset[AssetId]:
         """Say which hits, best first, are right: by their words all of them, by what titles mean those compared."""
         compared = self._compared(question, hits)
         cosines: list[float] = []
@@ -208,7 +220,7 @@ class Examination:
             cosines = (self._words.rows([picture.title or "" for picture in compared]) @ question.meaning).tolist()
         return self._right_by(question, hits, {hit.id: cosine for hit, cosine in zip(compared, cosines, strict=True)})
 
-    def _compared(self, question: _Asked, hits: Sequence[Described]) -> list[Described]:
+    def _compared(self, question: Question, hits: Sequence[Described]) -> list[Described]:
         """Choose the hits whose titles are embedded: the first that words leave open, and the next that share a word.
 
         Comparing all of them would embed most titles of a catalogue in which each picture has one of its own.
@@ -223,7 +235,7 @@ class Examination:
         sharing = (hit for hit in open_[COMPARED:] if question.tokens & hit.tokens)
         return [*open_[:COMPARED], *islice(sharing, COMPARED)]
 
-    def _right_in_background(self, question: _Asked) -> frozenset[AssetId]:
+    def _right_in_background(self, question: Question) -> frozenset[AssetId]:
         """Say which pictures of the background are right; its titles were embedded once."""
         cosines: dict[AssetId, float] = {}
         if question.meaning is not None:
@@ -232,7 +244,7 @@ class Examination:
         return self._right_by(question, self._in_background, cosines)
 
     def _right_by(
-        self, question: _Asked, pictures: Sequence[Described], cosines: Mapping[AssetId, float]
+        self, question: Question, pictures: Sequence[Described], cosines: Mapping[AssetId, float]
     ) -> frozenset[AssetId]:
         return frozenset(
             picture.id
@@ -244,17 +256,6 @@ class Examination:
             )
         )
 
-    def _gather(self, question: _Asked, points: Sequence[ScoredPoint], background: Background) -> Float64 | None:
-        return gather(
-            question.vector,
-            points,
-            background=background,
-            index=self._index,
-            words=self._words,
-            share=self._share(question.filter),
-            hidden=None if question.heard else question.caption,
-        )
-
     def _share(self, asked: Filter | None) -> float:
         if asked is None:
             return 1.0
@@ -262,7 +263,7 @@ class Examination:
             self._shares[asked] = max(self._index.count(tenant_filter(self._tenant, asked)), 1) / self._pictures
         return self._shares[asked]
 
-    def _answers(self, asked: Sequence[_Asked]) -> Iterator[tuple[_Asked, list[ScoredPoint], bool]]:
+    def _answers(self, asked: Sequence[Question]) -> Iterator[tuple[Question, list[ScoredPoint], bool]]:
         """Ask the index, deeper where too few wrong hits come; tell whether a list is cut."""
         for at in range(0, len(asked), _AT_ONCE):
             self._go_on()
@@ -287,17 +288,17 @@ class Examination:
             parts.append(self._words.rows(words[at : at + _EMBEDDED_AT_ONCE]))
         return np.concatenate(parts)
 
-    def _deep_enough(self, question: _Asked, points: list[ScoredPoint]) -> tuple[list[ScoredPoint], bool]:
+    def _deep_enough(self, question: Question, points: list[ScoredPoint]) -> tuple[list[ScoredPoint], bool]:
         limit = _DEPTH
         while len(points) == limit < _DEEPEST and len(points) - len(self._right_among(question, points)) < 2 * HEAD:
             limit *= 2
             points = self._index.query([self._query(question, limit)])[0]
         return points, len(points) == limit
 
-    def _query(self, question: _Asked, limit: int) -> VectorQuery:
+    def _query(self, question: Question, limit: int) -> VectorQuery:
         return VectorQuery(question.vector, limit, tenant_filter(self._tenant, question.filter))
 
-    def _also_filtered(self, asked: Sequence[_Asked]) -> list[_Asked]:
+    def _also_filtered(self, asked: Sequence[Question]) -> list[Question]:
         """Add every second question under a filter; half of these are of its own picture, so that it may be found."""
         filtered = []
         for question in asked[::2]:
