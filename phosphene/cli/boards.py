@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 from uuid import UUID
 
 import typer
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from phosphene.cli import output
 from phosphene.cli.backend import uuid_of
 from phosphene.cli.boards_backend import BoardsBackend
 from phosphene.cli.comparing import replacing
-from phosphene.cli.options import ApiKey, Data, Json, Limit, Server, backend
+from phosphene.cli.options import ApiKey, Data, Json, Limit, Server, backend, request_of
 from phosphene.errors import InvalidInput
 from search_api.schemas import (
     CollectionChange,
@@ -34,8 +35,6 @@ boards = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Body = TypeVar("Body", bound=BaseModel)
-
 PAGE = 500
 _TITLE = 44  # characters
 _NOTE = 40
@@ -51,8 +50,8 @@ def list_boards(
     limit: Limit = 24, data: Data = None, server: Server = None, api_key: ApiKey = None, json: Json = False
 ) -> None:
     """List boards, the newest first."""
-    with backend("collections", data=data, model=None, server=server, api_key=api_key) as chosen:
-        found = chosen.boards.latest(limit=limit)
+    with _opened(data, server, api_key) as opened:
+        found = opened.latest(limit=limit)
     if json:
         output.line(found.model_dump_json())
         return
@@ -71,9 +70,9 @@ def create(
     json: Json = False,
 ) -> None:
     """Make a board."""
-    body = _checked(CollectionRequest, name=name, notes=notes, asset_ids=_ids(assets or []))
-    with backend("collections", data=data, model=None, server=server, api_key=api_key) as chosen:
-        _print_board(chosen.boards.create(body), as_json=json)
+    body = request_of(CollectionRequest, name=name, notes=notes, asset_ids=_ids(assets or []))
+    with _opened(data, server, api_key) as opened:
+        _print_board(opened.create(body), as_json=json)
 
 
 @boards.command()
@@ -87,27 +86,27 @@ def change(
     json: Json = False,
 ) -> None:
     """Change name or notes of a board."""
-    body = _checked(CollectionChange, name=name, notes=notes)
-    with backend("collections", data=data, model=None, server=server, api_key=api_key) as chosen:
-        _print_board(chosen.boards.change(_found(chosen.boards, board), body), as_json=json)
+    body = request_of(CollectionChange, name=name, notes=notes)
+    with _opened(data, server, api_key) as opened:
+        _print_board(opened.change(_found(opened, board), body), as_json=json)
 
 
 @boards.command()
 def delete(board: Board, data: Data = None, server: Server = None, api_key: ApiKey = None) -> None:
     """Take a board away, and its links; its pictures stay in the catalogue."""
-    with backend("collections", data=data, model=None, server=server, api_key=api_key) as chosen:
-        chosen.boards.delete(_found(chosen.boards, board))
+    with _opened(data, server, api_key) as opened:
+        opened.delete(_found(opened, board))
 
 
 @boards.command()
 def show(board: Board, data: Data = None, server: Server = None, api_key: ApiKey = None, json: Json = False) -> None:
     """List the pictures of a board, in its order."""
-    with backend("collections", data=data, model=None, server=server, api_key=api_key) as chosen:
-        id_ = _found(chosen.boards, board)
-        page = chosen.boards.items(id_, limit=PAGE)
+    with _opened(data, server, api_key) as opened:
+        id_ = _found(opened, board)
+        page = opened.items(id_, limit=PAGE)
         items = page.items
         while page.next_after is not None:
-            page = chosen.boards.items(id_, after=page.next_after, limit=PAGE)
+            page = opened.items(id_, after=page.next_after, limit=PAGE)
             items = items + page.items
     if json:
         output.line(page.model_copy(update={"items": items}).model_dump_json())
@@ -133,9 +132,9 @@ def add(
 ) -> None:
     """Put pictures on a board; those on it already stay where they are."""
     place = None if after is None else uuid_of(after, "asset")
-    body = _checked(ItemsRequest, asset_ids=_ids(assets), note=note, after=place, first=first)
-    with backend("collections", data=data, model=None, server=server, api_key=api_key) as chosen:
-        _print_changed(chosen.boards.add(_found(chosen.boards, board), body), "added", as_json=json)
+    body = request_of(ItemsRequest, asset_ids=_ids(assets), note=note, after=place, first=first)
+    with _opened(data, server, api_key) as opened:
+        _print_changed(opened.add(_found(opened, board), body), "added", as_json=json)
 
 
 @boards.command()
@@ -143,8 +142,8 @@ def remove(
     board: Board, assets: Assets, data: Data = None, server: Server = None, api_key: ApiKey = None, json: Json = False
 ) -> None:
     """Take pictures off a board; they stay in the catalogue."""
-    with backend("collections", data=data, model=None, server=server, api_key=api_key) as chosen:
-        changed = chosen.boards.remove(_found(chosen.boards, board), _ids(assets))
+    with _opened(data, server, api_key) as opened:
+        changed = opened.remove(_found(opened, board), _ids(assets))
         _print_changed(changed, "removed", as_json=json)
 
 
@@ -161,9 +160,9 @@ def move(
 ) -> None:
     """Put pictures of a board elsewhere in its order, together and as given."""
     place = None if after is None else uuid_of(after, "asset")
-    body = _checked(MoveRequest, asset_ids=_ids(assets), after=place, first=first)
-    with backend("collections", data=data, model=None, server=server, api_key=api_key) as chosen:
-        _print_board(chosen.boards.move(_found(chosen.boards, board), body), as_json=json)
+    body = request_of(MoveRequest, asset_ids=_ids(assets), after=place, first=first)
+    with _opened(data, server, api_key) as opened:
+        _print_board(opened.move(_found(opened, board), body), as_json=json)
 
 
 @boards.command()
@@ -177,9 +176,9 @@ def note(
     json: Json = False,
 ) -> None:
     """Say something about a picture on a board."""
-    with backend("collections", data=data, model=None, server=server, api_key=api_key) as chosen:
-        id_ = _found(chosen.boards, board)
-        _print_board(chosen.boards.note(id_, uuid_of(asset, "asset"), text), as_json=json)
+    with _opened(data, server, api_key) as opened:
+        id_ = _found(opened, board)
+        _print_board(opened.note(id_, uuid_of(asset, "asset"), text), as_json=json)
 
 
 @boards.command()
@@ -192,8 +191,8 @@ def more(
     json: Json = False,
 ) -> None:
     """Find pictures that fit a board and are not on it."""
-    with backend("collections", data=data, model=None, server=server, api_key=api_key) as chosen:
-        found = chosen.boards.more(_found(chosen.boards, board), limit=limit)
+    with _opened(data, server, api_key) as opened:
+        found = opened.more(_found(opened, board), limit=limit)
     if json:
         output.line(found.model_dump_json())
         return
@@ -204,16 +203,11 @@ def more(
 
 @boards.command()
 def outliers(
-    board: Board,
-    limit: Limit = 5,
-    data: Data = None,
-    server: Server = None,
-    api_key: ApiKey = None,
-    json: Json = False,
+    board: Board, limit: Limit = 5, data: Data = None, server: Server = None, api_key: ApiKey = None, json: Json = False
 ) -> None:
     """List the pictures that fit their board least, and tell which do not fit."""
-    with backend("collections", data=data, model=None, server=server, api_key=api_key) as chosen:
-        found = chosen.boards.outliers(_found(chosen.boards, board), limit=limit)
+    with _opened(data, server, api_key) as opened:
+        found = opened.outliers(_found(opened, board), limit=limit)
     if json:
         output.line(found.model_dump_json())
         return
@@ -241,8 +235,8 @@ def export(
     kind = ExportFormat(suffix)
     if not target.absolute().parent.is_dir():
         raise InvalidInput(f"there is no folder {target.absolute().parent} for -o")
-    with backend("collections", data=data, model=None, server=server, api_key=api_key) as chosen:
-        made, said = chosen.boards.exported(_found(chosen.boards, board), kind, page=page)
+    with _opened(data, server, api_key) as opened:
+        made, said = opened.exported(_found(opened, board), kind, page=page)
     with replacing(target) as file:
         file.write(made)
     pages, lacking = int(said.get("x-phosphene-pages", 0)), int(said.get("x-phosphene-unshown", 0))
@@ -266,13 +260,13 @@ def share(
     json: Json = False,
 ) -> None:
     """Make a link that shows a board, and nothing else, to whoever has it."""
-    body = _checked(ShareRequest, expires_in_days=days, with_notes=with_notes)
-    with backend("collections", data=data, model=None, server=server, api_key=api_key) as chosen:
-        id_ = _found(chosen.boards, board)
+    body = request_of(ShareRequest, expires_in_days=days, with_notes=with_notes)
+    with _opened(data, server, api_key) as opened:
+        id_ = _found(opened, board)
         if revoke is not None:
-            chosen.boards.revoke(id_, uuid_of(revoke, "link"))
+            opened.revoke(id_, uuid_of(revoke, "link"))
             return
-        made = chosen.boards.shares(id_).shares if links else [chosen.boards.share(id_, body)]
+        made = opened.shares(id_).shares if links else [opened.share(id_, body)]
     for one in made:
         until = "until revoked" if one.expires_at is None else f"until {one.expires_at:%Y-%m-%d %H:%M} UTC"
         output.line(one.model_dump_json() if json else f"{one.id}  {until}  {one.path or ''}".rstrip())
@@ -283,19 +277,25 @@ class _Written(BaseModel):
     bytes: int
 
 
-def _found(chosen: BoardsBackend, named: str) -> UUID:
+@contextmanager
+def _opened(data: Path | None, server: str | None, api_key: str | None) -> Iterator[BoardsBackend]:
+    with backend("collections", data=data, model=None, server=server, api_key=api_key) as chosen:
+        yield chosen.boards
+
+
+def _found(opened: BoardsBackend, named: str) -> UUID:
     """Find a board by id or name. Raises InvalidInput where none, or several, are called so."""
     try:
         return UUID(named)
     except ValueError:
         pass
     matching: list[CollectionOut] = []
-    page = chosen.latest(limit=100)
+    page = opened.latest(limit=100)
     while True:
         matching += [board for board in page.collections if board.name == named]
         if page.next_before is None:
             break
-        page = chosen.latest(before=page.next_before, limit=100)
+        page = opened.latest(before=page.next_before, limit=100)
     if len(matching) != 1:
         listed = ", ".join(str(board.id) for board in matching[:5])
         said = f"{len(matching)} boards are called {named!r}: name one by its id: {listed}" if matching else ""
@@ -305,15 +305,6 @@ def _found(chosen: BoardsBackend, named: str) -> UUID:
 
 def _ids(assets: Sequence[str]) -> list[UUID]:
     return [uuid_of(asset, "asset") for asset in assets]
-
-
-def _checked(kind: type[Body], **said: object) -> Body:
-    try:
-        return kind.model_validate(said)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InvalidInput(f"{where}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")) from error
 
 
 def _print_board(board: CollectionOut, *, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from rich.progress import Progress as RichBar
 
 from phosphene.catalog.records import GenerationState
 from phosphene.cli import output
+from phosphene.cli.options import first_wrong
 from phosphene.errors import InvalidInput, PhospheneError
 from search_api.schemas import EditIn, GenerateRequest, GenerationOut, OfferOut, PartIn, SamplingIn, SearchResponse
 
@@ -73,7 +74,7 @@ class Wanted:
                 withhold_prompt=self.withhold_prompt,
             )
         except ValidationError as error:
-            raise InvalidInput(_first(error)) from error
+            raise InvalidInput(first_wrong(error)) from error
 
     def _parts(self) -> list[PartIn]:
         if self.variation_of is not None:
@@ -127,14 +128,7 @@ def _checked(
     try:
         return PartIn(text=text, image=image, asset_id=asset_id, weight=weight)
     except ValidationError as error:
-        raise InvalidInput(_first(error)) from error
-
-
-def _first(error: ValidationError) -> str:
-    wrong = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(map(str, wrong["loc"]))
-    said = wrong["msg"].removeprefix("Value error, ")
-    return f"{where}: {said}" if where else said
+        raise InvalidInput(first_wrong(error)) from error
 
 
 class Artist(Protocol):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 from uuid import UUID
 
 import typer
-from pydantic import BaseModel, ValidationError
 
 from phosphene.cli import output
-from phosphene.cli.options import ApiKey, Data, Json, Model, Server, backend
+from phosphene.cli.options import ApiKey, Data, Json, Model, Server, backend, request_of
 from phosphene.errors import InvalidInput
 from phosphene.labels.vocabulary import SUBJECT, Vocabulary
 from search_api.labelling import TemplateSet
@@ -52,7 +51,7 @@ def classify(
 ) -> None:
     """Tell which of some labels a picture shows, without an example of any of them."""
     asked = [*(labels or ()), *(_lines(labels_file) if labels_file is not None else ())]
-    request = _request(
+    request = request_of(
         ClassifyRequest,
         **picture_fields(picture),
         labels=asked or None,
@@ -78,7 +77,7 @@ def describe(
     json: Json = False,
 ) -> None:
     """Describe a picture: of each kind of phrase those that are nearest to it."""
-    request = _request(DescribeRequest, **picture_fields(picture), kinds=kind or None, limit=limit)
+    request = request_of(DescribeRequest, **picture_fields(picture), kinds=kind or None, limit=limit)
     with backend("describe", data=data, model=model, server=server, api_key=api_key) as opened:
         response = opened.describe(request)
     _print_described(response, as_json=json)
@@ -101,7 +100,9 @@ def keywords(
 ) -> None:
     """Give the pictures of the catalogue keywords of a field of their own: --filter auto_keywords=fruit."""
     words = list(Vocabulary.read(vocabulary).words[SUBJECT]) if vocabulary is not None else None
-    request = _request(KeywordsRequest, vocabulary=words, min_probability=min_probability, most=most, new_only=new_only)
+    request = request_of(
+        KeywordsRequest, vocabulary=words, min_probability=min_probability, most=most, new_only=new_only
+    )
     with backend("keywords", data=data, model=model, server=server, api_key=api_key) as opened:
         response = opened.keywords(request)
     print_keywords(response, as_json=json)
@@ -163,19 +164,6 @@ def _print_described(response: DescribeResponse, *, as_json: bool) -> None:
     output.line(response.text)
     for kind, ranked in response.phrases.items():
         output.line(f"{kind:8}  " + ", ".join(f"{one.label} {one.score:.3f}" for one in ranked))
-
-
-_Request = TypeVar("_Request", bound=BaseModel)
-
-
-def _request(kind: type[_Request], **fields: object) -> _Request:
-    """Make a request as HTTP would take it. Raises InvalidInput."""
-    try:
-        return kind.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InvalidInput(f"{where}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")) from error
 
 
 def _templates(text: str | None) -> TemplateSet | list[str] | None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
+from pydantic import BaseModel, ValidationError
 
 from phosphene.cli import output
 from phosphene.cli.backend import Backend, choose_backend
+from phosphene.errors import InvalidInput
 from phosphene.settings import Settings, load_settings, unknown_names
+
+Request = TypeVar("Request", bound=BaseModel)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Server = Annotated[
@@ -42,3 +46,18 @@ def backend(
     """Choose where a command is carried out."""
     chosen = settings(data=data, model=model)
     return choose_backend(chosen, command=f"phosphene {command}", server=server, api_key=api_key)
+
+
+def request_of(kind: type[Request], **fields: object) -> Request:
+    """Make a request as HTTP would take it. Raises InvalidInput, which names the field."""
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidInput(first_wrong(error)) from error
+
+
+def first_wrong(error: ValidationError) -> str:
+    """Say what is wrong with the first field that is, in one line."""
+    wrong = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where, said = ".".join(map(str, wrong["loc"])), wrong["msg"].removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said
