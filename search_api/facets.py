@@ -27,7 +27,7 @@ _MOST = 1e300  # the ranges end there, below what floats can't add up
 _WIDE = 50  # greatest by least value: from here on ranges grow, 1 2 5 10 …
 _SPARE = 50  # values asked for beyond those shown: how many there are is then known, and ties are cut by name
 
-BestHits = Callable[[Filter | None], list[ScoredPoint]]  # the best BEST hits of the question under another filter
+BestHits = Callable[[Filter | None], Sequence[ScoredPoint]]  # the best BEST hits of the question under another filter
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def count_facets(
     best_hits: BestHits,
 ) -> tuple[Facet, ...]:
     """Count the values of fields under a filter. Raises Unavailable."""
-    hits: dict[Filter | None, list[ScoredPoint]] = {}
+    hits: dict[Filter | None, Sequence[ScoredPoint]] = {}
     counted = []
     for field, limit in wanted:
         rest = without_field(within, field.name)

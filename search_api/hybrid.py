@@ -2,48 +2,36 @@
 
 The first DEPTH of each list are candidates, and each of them gets its place in both, whichever it came from: a picture
 that a thousand others share its words with would else be found by chance. What is behind follows by the picture.
-
-A cursor names the candidates that were shown, since their order moves with what comes in: so none comes twice, and one
-that newer pictures have pushed out of the candidates comes with those behind them.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from uuid import UUID
+from itertools import accumulate
+from typing import Protocol
 
 from phosphene.catalog.records import Asset
-from phosphene.errors import InvalidCursor, InvalidQuery
+from phosphene.errors import InvalidQuery
 from phosphene.filters import And, AnyOf, Filter, Range, tenant_filter
 from phosphene.nomatch.decision import Match
 from phosphene.nomatch.evidence import HEAD
 from phosphene.types import AssetId, PointId
 from phosphene.vectors.base import ScoredPoint, VectorIndex, WordQuery, asset_of
-from phosphene.vectors.conditions import WORDS, utc_text
-from phosphene.words.fusion import Blend, Fused, Mode, Place, fuse
+from phosphene.vectors.conditions import WORDS
+from phosphene.words.fusion import Blend, Mode, Place, fuse
 from phosphene.words.said import words_of
 from phosphene.words.tokens import words_asked
 from search_api import cursor as cursors
+from search_api.arrange import ARRANGED
 from search_api.compose import Composed
-from search_api.cursor import Cursor
+from search_api.listing import Stretch, page_of
+from search_api.word_cursors import DEPTH, MAX_LISTED, Shown, WordCursor, decoded, decoded_words
 
 BY_DEFAULT = Mode.PICTURE  # where a question is one text
-DEPTH = 100  # of each list that is fused
 MAX_WORDS = 64  # of a question: the first are looked up
-MAX_LISTED = 10_000
-
-_MARK, _WORDS_MARK = "H~", "W~"  # no other cursors begin so
-_SAME_SCORE = 1e-6  # of BM25, as a share
-_MAX_CURSOR = 16 * 1024  # characters
-_MOST_SHOWN = 100 * DEPTH
-_DIGITS = 5  # bytes of an id that tell candidates apart
-_FOREIGN = "the cursor is none of ours: pass next_cursor of the answer before, unchanged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,61 +44,52 @@ class Explanation:
     matched: tuple[str, ...]  # of the words asked, those that the picture has
 
 
-@dataclass(frozen=True, slots=True)
-class FusedPage:
-    """A page: points with their cosines, in the order of the list. `head`: the first by the picture alone."""
+class WordedList(Protocol):
+    """A list that words are looked up for, from one question."""
 
-    points: tuple[ScoredPoint, ...]
-    next_cursor: str | None
-    head: tuple[ScoredPoint, ...]
-    explained: Mapping[AssetId, Explanation]
+    head: tuple[ScoredPoint, ...]  # the first by the picture alone
     exact: tuple[str, ...]  # the words of the question, where a first hit has all of them and one is a code
 
+    def stretch(self, limit: int, cursor: str | None) -> Stretch:
+        """Give the hits behind a cursor; points have their cosines. Raises InvalidCursor, Unavailable."""
+        ...
 
-def mode_of(blend: Blend, asked: Composed, *, index: VectorIndex, arranged: bool) -> Mode:
+    def explain(self, asset: Asset, cosine: float) -> Explanation:
+        """Say which part gave what to a hit of the list."""
+        ...
+
+
+def mode_of(blend: Blend, asked: Composed, *, index: VectorIndex, pictures_only: bool) -> Mode:
     """Say what a question is compared with. Raises InvalidQuery where there are no words to look up.
 
-    By default it is both where the question is one text. It is the picture where the list is to be put in another order
-    (`arranged`), and where the engine looks no words up.
+    By default it is both where the question is one text. It is the picture where the engine looks no words up.
     """
     if blend.mode is not None and blend.mode is not Mode.PICTURE and asked.text is None:
         raise InvalidQuery(f"mode {blend.mode} looks words up: ask with a text, or leave the mode out")
     if blend.mode is not None:
         return blend.mode
-    return BY_DEFAULT if asked.text is not None and index.ranks_words and not arranged else Mode.PICTURE
+    return BY_DEFAULT if asked.text is not None and index.ranks_words and not pictures_only else Mode.PICTURE
 
 
 def list_name(blend: Blend, mode: Mode, question: str) -> str:
     """Name the list that a question gets: 20 hex digits."""
+    if mode is Mode.PICTURE:
+        return question
     return hashlib.sha256(f"{mode} {blend.fusion} {blend.weights} {question}".encode()).hexdigest()[:20]
 
 
-def fused_page(
-    asked: Composed, blend: Blend, mode: Mode, *, limit: int, cursor: str | None, index: VectorIndex
-) -> FusedPage:
-    """Give a page of what pictures and words find together, or words alone. Raises InvalidCursor, Unavailable."""
-    name = list_name(blend, mode, asked.fingerprint)
-    words = tuple(words_asked(asked.text or ""))[:MAX_WORDS]
+def worded_list(asked: Composed, blend: Blend, mode: Mode, *, name: str, index: VectorIndex) -> WordedList | None:
+    """Look words up as a mode asks; None: by the picture alone. `name` names the list. Raises Unavailable."""
+    if mode is Mode.PICTURE:
+        return None
     if mode is Mode.WORDS:
-        return _page_of_words(asked, words, name=name, limit=limit, cursor=cursor, index=index)
-    lists = _look_up(asked, words, index=index)
-    fused = fuse(lists.cosines, lists.scores, by=blend.fusion, weights=blend.weights)
-    exact = exact_hits(words, lists.points.values())
-    fused.sort(key=lambda one: one.id not in exact)  # a code is no matter of taste: what carries it comes first
-    shown = _Shown(name) if cursor is None else _decoded(cursor, name=name)
-    page, following = _turned(shown, fused, limit, asked=asked, lists=lists, index=index)
-    return FusedPage(
-        points=page,
-        next_cursor=following,
-        head=lists.first[:HEAD],
-        explained=_explained(page, words, {one.id: one for one in fused}),
-        exact=words if exact else (),
-    )
+        return _ByWords(asked, name=name, index=index)
+    return _Fused(asked, blend, name=name, index=index)
 
 
 def exact_hits(words: Sequence[str], hits: Iterable[ScoredPoint]) -> frozenset[PointId]:
     """Name the hits that carry all words asked, where one of these is a code: letters and digits, or a long number."""
-    if not any(_is_code(word, alone=len(words) == 1) for word in words):
+    if not _has_code(words):
         return frozenset()
     return frozenset(point.id for point in hits if set(words) <= _words_of(point))
 
@@ -122,13 +101,122 @@ def with_words(match: Match, exact: Sequence[str]) -> Match:
     return replace(match, matched=True, by_words=True, note=f"found by its words ({' '.join(exact)}); {match.note}")
 
 
-def explain_hit(asset: Asset, cosine: float, text: str | None, fused: FusedPage | None) -> Explanation:
-    """Say which part gave what to a hit; `fused` None: its list is of the picture alone."""
-    if fused is not None:
-        return fused.explained[asset.id]
-    has = set(words_of(asset, ()).split())
-    matched = tuple(word for word in words_asked(text or "")[:MAX_WORDS] if word in has)
-    return Explanation(None, Place(None, cosine), None, matched)
+def explain_picture(asset: Asset, cosine: float, text: str | None) -> Explanation:
+    """Say the same of a hit in a list of the picture alone."""
+    return Explanation(None, Place(None, cosine), None, _matched(_asked_words(text), _carried(asset, {})))
+
+
+class _Fused:
+    """Both: the candidates are put in order when it is made, what is behind them follows by the picture."""
+
+    def __init__(self, asked: Composed, blend: Blend, *, name: str, index: VectorIndex) -> None:
+        self._asked, self._name, self._index = asked, name, index
+        self._words = _asked_words(asked.text)
+        self._lists = lists = _look_up(asked, self._words, index=index)
+        exact = exact_hits(self._words, lists.points.values())
+        fused = fuse(lists.cosines, lists.scores, by=blend.fusion, weights=blend.weights)
+        fused.sort(key=lambda one: one.id not in exact)  # a code is no matter of taste: what carries it comes first
+        self._fused = fused
+        self._places = {lists.asset(one.id): one for one in fused}
+        self._said = {asset_of(point): _words_of(point) for point in lists.points.values()}
+        self.head = lists.first[:HEAD]
+        self.exact = self._words if exact else ()
+
+    def stretch(self, limit: int, cursor: str | None) -> Stretch:
+        shown = Shown(self._name) if cursor is None else decoded(cursor, name=self._name)
+        scores = [one.score for one in self._fused]
+        worth = [*accumulate(reversed(scores), max)][::-1]  # a code counts no less than what it was put before
+        fresh = [
+            (self._lists.points[one.id], worth_of)
+            for one, worth_of in zip(self._fused, worth, strict=True)
+            if not shown.behind and not shown.has(self._lists.asset(one.id))
+        ]
+        page, left = fresh[:limit], len(fresh) > limit
+        points = [point for point, _ in page]
+        gains = [gain for _, gain in page]
+        shown = shown.with_shown(points)
+        if left or (len(page) == limit and self._lists.more):
+            return Stretch(points, gains, shown.encode())
+        if not self._lists.more and shown.behind is None:
+            return Stretch(points, gains, None)
+        behind, following = self._behind(shown, limit - len(page))
+        return Stretch([*points, *behind], [*gains, *(0.0 for _ in behind)], following)
+
+    def _behind(self, shown: Shown, limit: int) -> tuple[list[ScoredPoint], str | None]:
+        """Give what comes behind the candidates."""
+
+        def others(count: int) -> list[ScoredPoint]:
+            points = self._asked.nearest(count + len(shown.candidates), index=self._index)
+            return [point for point in points if not shown.has(asset_of(point))][:count]
+
+        points, more = page_of(others, limit, before=shown.behind)
+        self._said |= {asset_of(point): _words_of(point) for point in points}
+        if not more:
+            return points, None
+        behind = cursors.after(points, query=shown.name, before=shown.behind)
+        return points, replace(shown, behind=behind).encode() if behind.seen < MAX_LISTED else None
+
+    def explain(self, asset: Asset, cosine: float) -> Explanation:
+        one = self._places.get(asset.id)
+        matched = _matched(self._words, _carried(asset, self._said))
+        if one is None:
+            return Explanation(None, Place(None, cosine), None, matched)
+        return Explanation(one.score, one.picture, one.words, matched)
+
+
+class _ByWords:
+    """Words alone: of the pictures that there are when the first page is asked for."""
+
+    def __init__(self, asked: Composed, *, name: str, index: VectorIndex) -> None:
+        self._asked, self._name, self._index = asked, name, index
+        self._words = _asked_words(asked.text)
+        self._places: dict[AssetId, Place] = {}
+        self._said: dict[AssetId, set[str]] = {}
+        self.head = tuple(asked.nearest(HEAD, index=index))
+        first = self._best(HEAD, datetime.now(UTC).isoformat()) if _has_code(self._words) else []
+        self.exact = self._words if exact_hits(self._words, first) else ()
+
+    def stretch(self, limit: int, cursor: str | None) -> Stretch:
+        before = None if cursor is None else decoded_words(cursor, name=self._name)
+        began = datetime.now(UTC).isoformat() if before is None else before.began
+        seen = 0 if before is None else before.seen
+        found = self._best(seen + limit + 1, began)
+        fresh = [point for point in found if before is None or not before.shown(point)]
+        now, more = fresh[:limit], len(fresh) > limit and seen + limit < MAX_LISTED
+        cosines = {point.id: point for point in _cosines(self._asked, map(asset_of, now), index=self._index)}
+        there = [point for point in now if point.id in cosines]
+        following = WordCursor(self._name, began, now[-1].score, now[-1].id, seen + len(now)) if more else None
+        return Stretch(
+            [cosines[point.id] for point in there],
+            [point.score / found[0].score for point in there],
+            following.encode() if following is not None else None,
+        )
+
+    def _best(self, limit: int, began: str) -> list[ScoredPoint]:
+        """Give the first so many hits, with BM25, and note their places."""
+        if not self._words:
+            return []
+        then = Range("added_at", lte=began)
+        own, within = (And((tenant_filter(self._asked.tenant, one), then)) for one in (None, self._asked.filter))
+        found = self._index.query_words([WordQuery(self._words, limit, within, own, exact=True)])[0]
+        for rank, point in enumerate(found, 1):
+            self._places[asset_of(point)] = Place(rank, point.score)
+            self._said[asset_of(point)] = _words_of(point)
+        return found
+
+    def explain(self, asset: Asset, cosine: float) -> Explanation:  # noqa: ARG002  the list goes by words
+        if not self._places:  # a page that its cursor carried
+            self._best(ARRANGED, datetime.now(UTC).isoformat())
+        matched = _matched(self._words, _carried(asset, self._said))
+        return Explanation(None, None, self._places.get(asset.id), matched)
+
+
+def _asked_words(text: str | None) -> tuple[str, ...]:
+    return tuple(words_asked(text or ""))[:MAX_WORDS]
+
+
+def _has_code(words: Sequence[str]) -> bool:
+    return any(_is_code(word, alone=len(words) == 1) for word in words)
 
 
 def _is_code(word: str, *, alone: bool) -> bool:
@@ -140,6 +228,16 @@ def _is_code(word: str, *, alone: bool) -> bool:
 
 def _words_of(point: ScoredPoint) -> set[str]:
     return set(str(point.payload.get(WORDS) or "").split())
+
+
+def _carried(asset: Asset, said: Mapping[AssetId, set[str]]) -> set[str]:
+    """Give the words that a picture carries; where its point was not looked at, those of its file names are missing."""
+    known = said.get(asset.id)
+    return set(words_of(asset, ()).split()) if known is None else known
+
+
+def _matched(words: Sequence[str], carried: set[str]) -> tuple[str, ...]:
+    return tuple(word for word in words if word in carried)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,171 +287,3 @@ def _cosines(asked: Composed, assets: Iterable[AssetId], *, index: VectorIndex) 
 
 def _one_of(assets: Sequence[AssetId]) -> Filter:
     return AnyOf("asset_id", tuple(map(str, assets)))
-
-
-def _explained(
-    page: Sequence[ScoredPoint], words: Sequence[str], fused: Mapping[PointId, Fused]
-) -> dict[AssetId, Explanation]:
-    found = {}
-    for point in page:
-        one = fused.get(point.id)
-        found[asset_of(point)] = Explanation(
-            score=one.score if one is not None else None,
-            picture=one.picture if one is not None else Place(None, point.score),
-            words=one.words if one is not None else None,
-            matched=_matched(words, point),
-        )
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """How far a fused list was shown: which of the candidates, and then the cursor of the picture's list behind them.
-
-    Of a list that is fused anew for each page a score would not tell it: ranks move when pictures come in.
-    """
-
-    name: str
-    candidates: frozenset[bytes] = frozenset()  # the last _DIGITS bytes of their ids
-    behind: Cursor | None = None
-
-    def has(self, asset: AssetId) -> bool:
-        return asset.bytes[-_DIGITS:] in self.candidates
-
-    def encode(self) -> str:
-        behind = None if self.behind is None else self.behind.encode()
-        header = json.dumps([self.name, behind], separators=(",", ":")).encode()
-        data = len(header).to_bytes(2, "little") + header + b"".join(sorted(self.candidates))
-        return _MARK + base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def _decoded(text: str, *, name: str) -> _Shown:
-    try:
-        data = _bytes_of(text, _MARK)
-        start = 2 + int.from_bytes(data[:2], "little")
-        of, behind = json.loads(data[2:start])
-    except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidCursor(_FOREIGN) from error
-    shown = frozenset(data[at : at + _DIGITS] for at in range(start, len(data), _DIGITS))
-    if not isinstance(behind, str | None) or (len(data) - start) % _DIGITS or len(shown) > _MOST_SHOWN:
-        raise InvalidCursor(_FOREIGN)
-    if of != name:
-        raise InvalidCursor("the cursor belongs to another question: repeat the question and all that it came from")
-    return _Shown(name, shown, cursors.decode(behind, query=name) if behind is not None else None)
-
-
-def _bytes_of(text: str, mark: str) -> bytes:
-    if not text.startswith(mark) or len(text) > _MAX_CURSOR:
-        raise ValueError(text[:20])
-    coded = text[len(mark) :]
-    return base64.b64decode(coded + "=" * (-len(coded) % 4), altchars=b"-_", validate=True)
-
-
-def _turned(
-    shown: _Shown, fused: Sequence[Fused], limit: int, *, asked: Composed, lists: _Lists, index: VectorIndex
-) -> tuple[tuple[ScoredPoint, ...], str | None]:
-    """Give the next points, and the cursor behind them."""
-    fresh = [lists.points[one.id] for one in fused if not shown.has(lists.asset(one.id))] if not shown.behind else []
-    page, left = fresh[:limit], len(fresh) > limit
-    now = frozenset(asset_of(point).bytes[-_DIGITS:] for point in page)
-    shown = replace(shown, candidates=shown.candidates | now)
-    if left or (len(page) == limit and lists.more):
-        return tuple(page), shown.encode()
-    if not lists.more and shown.behind is None:
-        return tuple(page), None
-
-    def others(count: int) -> list[ScoredPoint]:
-        points = asked.nearest(count + len(shown.candidates), index=index)
-        return [point for point in points if not shown.has(asset_of(point))][:count]
-
-    points, more = page_behind(others, limit - len(page), before=shown.behind)
-    if not more:
-        return (*page, *points), None
-    behind = cursors.after(points, query=shown.name, before=shown.behind)
-    following = replace(shown, behind=behind).encode() if behind.seen < MAX_LISTED else None
-    return (*page, *points), following
-
-
-def page_behind(
-    nearest: Callable[[int], list[ScoredPoint]], limit: int, *, before: Cursor | None
-) -> tuple[list[ScoredPoint], bool]:
-    """Give the points behind a cursor of a list by score, and whether there are more of them."""
-    fetch = limit + 1 + (before.seen if before is not None else 0)
-    while True:
-        points = nearest(fetch)
-        fresh = [point for point in points if before is None or not before.shown(point)]
-        if len(fresh) > limit or len(points) < fetch or fetch >= 2 * MAX_LISTED:
-            return fresh[:limit], len(fresh) > limit
-        fetch *= 2  # pictures came in since the first page
-
-
-@dataclass(frozen=True, slots=True)
-class _WordCursor:
-    """The last hit of a list of words, of the pictures that there were when the first page was asked for.
-
-    How rare a word is changes with what comes in. So the pages behind are of the pictures of that time, and their
-    words are weighed as they were then.
-    """
-
-    name: str
-    began: str  # ISO 8601
-    score: float
-    id: PointId
-    seen: int
-
-    def shown(self, point: ScoredPoint) -> bool:
-        """Whether an earlier page had this point."""
-        if abs(point.score - self.score) <= _SAME_SCORE * self.score:
-            return point.id <= self.id
-        return point.score > self.score
-
-    def encode(self) -> str:
-        fields = [self.name, self.began, self.score, self.id.hex, self.seen]
-        return _WORDS_MARK + base64.urlsafe_b64encode(json.dumps(fields).encode()).decode().rstrip("=")
-
-
-def _decoded_words(text: str, *, name: str) -> _WordCursor:
-    try:
-        of, began, score, last, seen = json.loads(_bytes_of(text, _WORDS_MARK))
-        cursor = _WordCursor(str(of), utc_text(str(began)), float(score), PointId(UUID(hex=last)), int(seen))
-    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise InvalidCursor(_FOREIGN) from error
-    if not (math.isfinite(cursor.score) and cursor.score > 0 and 0 < cursor.seen <= MAX_LISTED):
-        raise InvalidCursor(_FOREIGN)
-    if cursor.name != name:
-        raise InvalidCursor("the cursor belongs to another question: repeat the question and all that it came from")
-    return cursor
-
-
-def _page_of_words(
-    asked: Composed, words: tuple[str, ...], *, name: str, limit: int, cursor: str | None, index: VectorIndex
-) -> FusedPage:
-    before = None if cursor is None else _decoded_words(cursor, name=name)
-    began = datetime.now(UTC).isoformat() if before is None else before.began
-    head = tuple(asked.nearest(HEAD, index=index))
-    if not words:
-        return FusedPage((), None, head, {}, ())
-    then = Range("added_at", lte=began)
-    among, within = (And((tenant_filter(asked.tenant, one), then)) for one in (None, asked.filter))
-    seen = 0 if before is None else before.seen
-    found = index.query_words([WordQuery(words, seen + limit + 1, within, among, exact=True)])[0]
-    places = {point.id: Place(rank, point.score) for rank, point in enumerate(found, 1)}
-    fresh = [point for point in found if before is None or not before.shown(point)]
-    now, more = fresh[:limit], len(fresh) > limit and seen + limit < MAX_LISTED
-    cosines = {point.id: point for point in _cosines(asked, map(asset_of, now), index=index)}
-    page = tuple(cosines[point.id] for point in now if point.id in cosines)
-    following = _WordCursor(name, began, now[-1].score, now[-1].id, seen + len(now)) if more else None
-    return FusedPage(
-        points=page,
-        next_cursor=following.encode() if following is not None else None,
-        head=head,
-        explained={
-            asset_of(point): Explanation(None, None, places[point.id], _matched(words, point)) for point in page
-        },
-        exact=words if exact_hits(words, found[:HEAD]) else (),
-    )
-
-
-def _matched(words: Sequence[str], point: ScoredPoint) -> tuple[str, ...]:
-    has = _words_of(point)
-    return tuple(word for word in words if word in has)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from phosphene.assemble import Engine
 from phosphene.errors import InvalidQuery
 from phosphene.filters import And, Equals, Filter, tenant_filter
-from phosphene.nomatch.evidence import HEAD
 from phosphene.types import TenantId
 from phosphene.vectors.base import ScoredPoint, VectorIndex
 from search_api import arrange, remainder
@@ -36,6 +35,34 @@ def page_of(nearest: Nearest, limit: int, *, before: Cursor | None) -> tuple[lis
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """Some hits of a list, best first. `worth`: what each counts for beside the others, as its score, never rising."""
+
+    points: Sequence[ScoredPoint]
+    worth: Sequence[float]
+    next_cursor: str | None
+
+    @property
+    def page(self) -> Page:
+        """Show it as it comes."""
+        return Page(tuple(map(Entry.of, self.points)), self.next_cursor)
+
+
+Stretches = Callable[[int, str | None], Stretch]  # gives so many hits of a list, behind a cursor or from the first on
+
+
+def stretches_by_score(nearest: Nearest, name: str) -> Stretches:
+    """Give the list by score; `name` names it in its cursors."""
+
+    def stretch(limit: int, cursor: str | None) -> Stretch:
+        before = None if cursor is None else cursors.decode(cursor, query=name)
+        points, more = page_of(nearest, limit, before=before)
+        return Stretch(points, [point.score for point in points], _behind(points, name, more=more, before=before))
+
+    return stretch
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """A page of a list. `note` says what could not be done as asked."""
 
@@ -46,8 +73,7 @@ class Page:
 
 def by_score(points: Sequence[ScoredPoint], question: str, *, more: bool, before: Cursor | None) -> Page:
     """Give a page of a list by score, with the cursor behind it; `before` is the one that led to it."""
-    following = cursors.after(points, query=question, before=before) if more else None
-    return Page(tuple(map(Entry.of, points)), _cursor(question, (), following))
+    return Page(tuple(map(Entry.of, points)), _behind(points, question, more=more, before=before))
 
 
 def arrangement_of(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> Arrangement:
@@ -66,48 +92,49 @@ def arranged_page(
     *,
     question: RerankQuestion,
     name: str,
-    nearest: Nearest,
+    stretches: Stretches,
     index: VectorIndex,
     engine: Engine,
-) -> tuple[Page, list[ScoredPoint]]:
-    """Put the best hits in order, or go on with a list that was; `name` names the list. Raises InvalidCursor.
-
-    Gives also the first hits by score (HEAD, whatever the page).
-    """
+) -> Page:
+    """Put the best hits of a list in order, or go on where that was done; `name` names it. Raises InvalidCursor."""
     if query.cursor is not None:
-        return _next_page(query.cursor, query.limit, name=name, nearest=nearest), nearest(HEAD)
-    pool = nearest(ARRANGED + 1)
-    points, worth, note = pool[:ARRANGED], [point.score for point in pool[:ARRANGED]], None
+        return _next_page(query.cursor, query.limit, name=name, stretches=stretches)
+    best = stretches(ARRANGED, None)
+    points, worth, note = best.points, best.worth, None
     reranker = reranker_of(engine.settings) if how.rerank else None
     if reranker is not None:
-        reranked = reranker(question, points)
+        reranked = reranker(question, points, worth)
         points, worth, note = reranked.points, reranked.worth, reranked.note
     entries = arranged(points, worth, how, vectors=index.vectors)
-    behind = None
-    if len(pool) > ARRANGED and not how.shortens:
-        behind = cursors.after(pool[:ARRANGED], query=name, before=None)
+    behind = None if how.shortens else best.next_cursor
     page, rest = entries[: query.limit], entries[query.limit :]
-    return Page(tuple(page), _cursor(name, tuple(rest), behind), note), pool[:HEAD]
+    return Page(tuple(page), _cursor(name, tuple(rest), behind), note)
 
 
-def _next_page(text: str, limit: int, *, name: str, nearest: Nearest) -> Page:
+def _next_page(text: str, limit: int, *, name: str, stretches: Stretches) -> Page:
+    entries: tuple[Entry, ...] = ()
+    behind: str | None = text
     if remainder.is_remainder(text):
         left = remainder.decode(text, query=name)
         entries, behind = left.entries, left.behind
-    else:
-        entries, behind = (), cursors.decode(text, query=name)
     page, rest = entries[:limit], entries[limit:]
     if len(page) < limit and behind is not None:
-        points, more = page_of(nearest, limit - len(page), before=behind)
-        page += tuple(map(Entry.of, points))
-        behind = cursors.after(points, query=name, before=behind) if more else None
+        following = stretches(limit - len(page), behind)
+        page += following.page.entries
+        behind = following.next_cursor
     return Page(page, _cursor(name, rest, behind))
 
 
-def _cursor(name: str, rest: tuple[Entry, ...], behind: Cursor | None) -> str | None:
-    if rest:
-        return Remainder(name, rest, behind).encode()
-    return behind.encode() if behind is not None and behind.seen < MAX_DEPTH else None
+def _cursor(name: str, rest: tuple[Entry, ...], behind: str | None) -> str | None:
+    return Remainder(name, rest, behind).encode() if rest else behind
+
+
+def _behind(points: Sequence[ScoredPoint], name: str, *, more: bool, before: Cursor | None) -> str | None:
+    """Give the cursor behind some points of a list by score."""
+    if not more:
+        return None
+    cursor = cursors.after(points, query=name, before=before)
+    return cursor.encode() if cursor.seen < MAX_DEPTH else None
 
 
 def group_count(value: str | int, key: str, *, tenant: TenantId, within: Filter | None, index: VectorIndex) -> int:

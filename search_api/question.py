@@ -107,7 +107,8 @@ class SearchQuery:
             nothing = "ask with a text, a picture, an asset, a vector, or several as parts"
             raise InvalidQuery(f"there is only a filter: {nothing}" if self.filter else nothing)
         self._require_bounds()
-        self._require_one_order()
+        if self.prior_search and self.blend.mode not in (None, Mode.PICTURE):
+            raise InvalidQuery("prior_search compares with pictures only: leave the mode out")
         if self.prior_search and self.words is None:
             raise InvalidQuery("prior_search is for questions in words: the prior expects what a text looks like")
         if self.prior_search and not self.arrangement.plain:
@@ -120,17 +121,6 @@ class SearchQuery:
             raise InvalidQuery("an edit changes one embedding: it goes with the strategy mean")
         if self.edit is not None and not self.all_parts:
             raise InvalidQuery("an edit needs something to change: give a picture, an asset or a text with it")
-
-    def _require_one_order(self) -> None:
-        mode = self.blend.mode
-        if mode in (None, Mode.PICTURE):
-            return
-        if self.prior_search:
-            raise InvalidQuery("prior_search compares with pictures only: leave the mode out")
-        if not self.arrangement.plain:
-            raise InvalidQuery(
-                f"mode {mode} has an order of its own: leave diversity, collapse, group_by and rerank out"
-            )
 
     def _require_bounds(self) -> None:
         if not 1 <= self.limit <= MAX_LIMIT:

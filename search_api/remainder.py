@@ -17,9 +17,7 @@ from uuid import UUID
 
 from phosphene.errors import InvalidCursor
 from phosphene.types import AssetId
-from search_api import cursor as cursors
 from search_api.arrange import ARRANGED, MAX_GROUP, Entry
-from search_api.cursor import Cursor
 
 _MARK = "L~"  # plain cursors have no tilde
 _PICTURE = struct.Struct("<16sf")
@@ -31,17 +29,16 @@ _FOREIGN = "the cursor is none of ours: pass next_cursor of the answer before, u
 
 @dataclass(frozen=True, slots=True)
 class Remainder:
-    """What is left of an arranged list, and the plain cursor of what follows behind it, where something does."""
+    """What is left of an arranged list, and the cursor of what follows behind it, where something does."""
 
     query: str
     entries: tuple[Entry, ...]
-    behind: Cursor | None
+    behind: str | None  # as the list by itself has it, not checked yet
 
     def encode(self) -> str:
         """Write it as text fit for a URL, as long as it is short."""
         shape = [[len(entry.others), entry.value, entry.folded] for entry in self.entries]
-        behind = self.behind.encode() if self.behind is not None else None
-        header = json.dumps([self.query, behind, shape], separators=(",", ":")).encode()
+        header = json.dumps([self.query, self.behind, shape], separators=(",", ":")).encode()
         body = b"".join(_PICTURE.pack(asset.bytes, score) for asset, score in _pictures(self.entries))
         packed = zlib.compress(len(header).to_bytes(4, "little") + header + body, 6)
         return _MARK + base64.urlsafe_b64encode(packed).decode().rstrip("=")
@@ -60,7 +57,7 @@ def decode(text: str, *, query: str) -> Remainder:
         raise InvalidCursor(_FOREIGN) from error
     if name != query:
         raise InvalidCursor("the cursor belongs to another question: repeat the query and all that it came from")
-    return Remainder(query, entries, cursors.decode(behind, query=query) if behind is not None else None)
+    return Remainder(query, entries, behind)
 
 
 def _parsed(text: str) -> tuple[str, str | None, tuple[Entry, ...]]:

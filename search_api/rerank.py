@@ -60,19 +60,22 @@ class Reranker:
         self._hook, self._name, self._timeout_s = hook, name, timeout_s
         self._free = threading.Semaphore(_AT_ONCE)
 
-    def __call__(self, question: RerankQuestion, points: Sequence[ScoredPoint]) -> Reranked:
-        """Put the first RERANKED hits in the hook's order; the rest follow as they are."""
+    def __call__(self, question: RerankQuestion, points: Sequence[ScoredPoint], before: Sequence[float]) -> Reranked:
+        """Put the first RERANKED hits in the hook's order; the rest follow as they are.
+
+        `before` is the worth, at most 1, that each point had.
+        """
         head, rest = list(points[:RERANKED]), list(points[RERANKED:])
         if not head:
             return Reranked([], [])
         said = self._asked(question, [Candidate(asset_of(one), one.score, dict(one.payload)) for one in head])
         if isinstance(said, str):
             log.warning("the order was left as it is: %s", said)
-            return Reranked([*head, *rest], [point.score for point in points], f"the order was left as it is: {said}")
+            return Reranked([*head, *rest], list(before), f"the order was left as it is: {said}")
         order = sorted(range(len(head)), key=lambda place: -said[place])
         low, high = min(said, default=0.0), max(said, default=0.0)
         worth = [1 + (said[place] - low) / max(high - low, 1e-9) for place in order]
-        return Reranked([*(head[place] for place in order), *rest], [*worth, *(point.score / 2 for point in rest)])
+        return Reranked([*(head[place] for place in order), *rest], [*worth, *(one / 2 for one in before[len(head) :])])
 
     def _asked(self, question: RerankQuestion, candidates: list[Candidate]) -> list[float] | str:
         """Give a number for each candidate, or why there are none. A call that is given up runs on by itself."""

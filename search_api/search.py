@@ -19,6 +19,7 @@ from phosphene import metrics, tracing
 from phosphene.assemble import Engine
 from phosphene.catalog.records import Asset
 from phosphene.errors import InvalidCursor, InvalidInput, InvalidQuery, Overloaded
+from phosphene.filters import Filter
 from phosphene.generation.retrieve import towards
 from phosphene.nomatch.decision import Match, Question
 from phosphene.nomatch.evidence import HEAD
@@ -31,8 +32,17 @@ from search_api.arrange import Entry
 from search_api.compose import Composed, compose, split_cursor
 from search_api.cursor import Cursor
 from search_api.facets import BEST, Facet, checked_facets, count_facets
-from search_api.hybrid import Explanation, explain_hit, fused_page, mode_of, with_words
-from search_api.listing import Nearest, Page, arranged_page, arrangement_of, by_score, group_count, page_of
+from search_api.hybrid import Explanation, explain_picture, list_name, mode_of, with_words, worded_list
+from search_api.listing import (
+    Nearest,
+    Page,
+    arranged_page,
+    arrangement_of,
+    by_score,
+    group_count,
+    page_of,
+    stretches_by_score,
+)
 from search_api.question import SearchQuery
 from search_api.rerank import RerankQuestion
 
@@ -128,27 +138,37 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
     asked = compose(query, space=space, engine=engine, tenant=tenant, carried=carried)
     watch.lap("embed")
 
-    question = how.names(asked.fingerprint)
-    mode = mode_of(query.blend, asked, index=space.index, arranged=query.prior_search or not how.plain)
-    before, by_prior = _cursor(query, question) if how.plain and mode is Mode.PICTURE else (None, False)
+    mode = mode_of(query.blend, asked, index=space.index, pictures_only=query.prior_search)
+    question = how.names(list_name(query.blend, mode, asked.fingerprint))
+    by_words = partial(worded_list, blend=query.blend, mode=mode, name=question, index=space.index)
     nearest = partial(asked.nearest, index=space.index)
-    fused = None
-    if mode is not Mode.PICTURE:
-        fused = fused_page(asked, query.blend, mode, limit=query.limit, cursor=query.cursor, index=space.index)
-        page, head = Page(tuple(map(Entry.of, fused.points)), fused.next_cursor), list(fused.head)
-    elif how.plain:
+    worded = by_words(asked)
+    before, by_prior = _cursor(query, question) if how.plain and worded is None else (None, False)
+    if how.plain and worded is None:
         page, head = _first_and_page(nearest, query.limit, before=None if by_prior else before, question=question)
     else:
+        stretches = stretches_by_score(nearest, question) if worded is None else worded.stretch
+        head = nearest(HEAD) if worded is None else list(worded.head)
         about = RerankQuestion(tenant, asked.text, asked.embedding.rows[0])
-        page, head = arranged_page(
-            query, how, question=about, name=question, nearest=nearest, index=space.index, engine=engine
+        page = (
+            stretches(query.limit, query.cursor).page
+            if how.plain
+            else arranged_page(
+                query, how, question=about, name=question, stretches=stretches, index=space.index, engine=engine
+            )
         )
+
+    def best_hits(within: Filter | None) -> Sequence[ScoredPoint]:
+        other = replace(asked, filter=within)
+        found = by_words(other)
+        return other.nearest(BEST, index=space.index) if found is None else found.stretch(BEST, None).points
+
     facets = count_facets(
         wanted,
         within=asked.filter,
         tenant=tenant,
         index=space.index,
-        best_hits=lambda within: replace(asked, filter=within).nearest(BEST, index=space.index),
+        best_hits=best_hits,
     )
     watch.lap("vectors")
     vector, judged = asked.judged(head, index=space.index)
@@ -163,7 +183,7 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
             composed=asked.kind == "composed",
         )
     )
-    match = with_words(match, fused.exact) if fused is not None else match
+    match = with_words(match, worded.exact) if worded is not None else match
     watch.lap("match")
 
     expected: frozenset[AssetId] | None = None  # what the text by itself shows by this place, where the prior searches
@@ -186,7 +206,15 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
 
     hits = _hits(page.entries, how.group_by, expected, asked=asked, index=space.index, engine=engine)
     if query.explain:
-        hits = tuple(replace(hit, explanation=explain_hit(hit.asset, hit.score, asked.text, fused)) for hit in hits)
+        hits = tuple(
+            replace(
+                hit,
+                explanation=explain_picture(hit.asset, hit.score, asked.text)
+                if worded is None
+                else worded.explain(hit.asset, hit.score),
+            )
+            for hit in hits
+        )
     watch.lap("catalogue")
     watch.tell()
     metrics.SEARCHES.labels(asked.kind, "yes" if match.matched else "no").inc()

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from indexer.pipeline import add_asset
 from phosphene.types import DEFAULT_TENANT, AssetId
-from search_api.hybrid import DEPTH
+from search_api.remainder import Remainder
+from search_api.word_cursors import DEPTH
 from tests.search_api.served import PICTURES, Served, png, serving
 
 
@@ -167,7 +168,8 @@ def test_what_makes_no_sense_is_refused_in_one_line(served: Served, body: dict[s
 def test_cursors_of_others_and_of_other_questions_are_refused(served: Served, mode: str) -> None:
     asked = {"text": "bird animal public", "mode": mode, "limit": 5}
     cursor = served.search(**asked)["next_cursor"]
-    strange = [cursor[:-4], cursor[2:], cursor[:2], f"{cursor[:2]}AAAA", f"{cursor[:2]}{'A' * 20_000}"]
+    nowhere = Remainder("q", (), "H~zz").encode()
+    strange = [nowhere, cursor[:-4], cursor[2:], cursor[:2], f"{cursor[:2]}AAAA", f"{cursor[:2]}{'A' * 20_000}"]
     for body in (
         *({**asked, "cursor": text} for text in strange),
         {**asked, "text": "cat animal public", "cursor": cursor},

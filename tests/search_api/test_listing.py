@@ -184,7 +184,7 @@ HOSTILE = {
     "negative": packed(["q", None, [[-1, None, 0], [1, None, 0]]], PICTURE),
     "an object for a value": packed(["q", None, [[0, {}, 0]]], PICTURE),
     "NaN": packed(["q", None, [[0, None, 0]]], b"\0" * 16 + b"\0\0\xc0\x7f"),
-    "nothing behind": packed(["q", "zz", [[0, None, 0]]], PICTURE),
+    "a number behind": packed(["q", 7, [[0, None, 0]]], PICTURE),
     "long": "L~" + "A" * 1_000_000,
 }
 

@@ -49,6 +49,45 @@ def test_pages_of_an_arranged_list_are_the_whole_list(served: Served, how: dict[
         assert len(whole) == PICTURES
 
 
+@pytest.mark.parametrize("mode", ["hybrid", "words"])
+@pytest.mark.parametrize("how", [ARRANGEMENTS["diversity"], ARRANGEMENTS["all"]], ids=["diversity", "all"])
+def test_lists_by_words_are_arranged_as_others_are(served: Served, how: dict[str, Any], mode: str) -> None:
+    asked = {"text": "an animal or a public bird", "mode": mode}
+    plain = walked(served, 50, **asked)
+    whole = walked(served, 100, **asked, **how)
+    assert walked(served, 40, **asked, **how) == whole
+    ids = shown(whole)
+    assert ids[0] == shown(plain)[0]
+    assert len(ids) == len(set(ids))
+    assert set(ids) <= set(shown(plain))
+    if "collapse" not in how and "group_by" not in how:
+        assert len(ids) == len(plain)
+        assert ids != shown(plain)
+
+
+@pytest.mark.parametrize("mode", ["hybrid", "words"])
+def test_an_arranged_list_by_words_explains_its_hits_on_each_page(served: Served, mode: str) -> None:
+    asked = {"text": "bird", "mode": mode, "explain": True}
+    plain = {hit["asset_id"]: hit["explanation"] for hit in walked(served, 50, **asked)}
+    arranged = walked(served, 30, **asked, diversity=0.5)
+    assert {hit["asset_id"]: hit["explanation"] for hit in arranged} == plain
+    assert arranged[0]["explanation"]["words"]["rank"] is not None
+
+
+def test_a_code_stays_in_front_of_a_diverse_hybrid_list(served: Served) -> None:
+    name = next(name for name in served.records if name[-1].isdigit())
+    answer = served.search(text=name, mode="hybrid", limit=3, diversity=1)
+    assert answer["hits"][0]["title"] == served.records[name]["title"]
+    assert answer["match"]["by_words"] is True
+
+
+def test_groups_of_words_hold_only_pictures_that_carry_them(served: Served) -> None:
+    hits = walked(served, 20, text="bird flower", mode="words", group_by="category", group_size=3, explain=True)
+    assert len(hits) == len({hit["group"]["value"] for hit in hits}) > 1
+    carrying = set(shown(walked(served, 50, text="bird flower", mode="words")))
+    assert set(shown(hits)) <= carrying
+
+
 @pytest.mark.parametrize("how", ARRANGEMENTS.values(), ids=ARRANGEMENTS.keys())
 def test_similar_leaves_out_the_picture_asked_with(served: Served, how: dict[str, Any]) -> None:
     asset = served.search(text="a bird", limit=1)["hits"][0]["asset_id"]
@@ -195,6 +234,12 @@ def hooked(served: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
 def test_a_hook_orders_the_best_hits(served: Served, hooked: Callable[[str], None]) -> None:
     plain = served.search(text="an animal", limit=100)["hits"]
     hooked("by_title")
+    for mode in ("picture", "hybrid"):
+        found = walked(served, 50, text="an animal", mode=mode)
+        assert sorted(shown(found)) == sorted(shown(walked(served, 50, text="an animal", rerank=False)))
+        assert [hit["title"][0].lower() for hit in found[:100]] == sorted(
+            hit["title"][0].lower() for hit in found[:100]
+        )
     hits = walked(served, 9, text="an animal")
     assert len({hit["asset_id"] for hit in hits}) == len(hits) == PICTURES
     assert [hit["title"][0].lower() for hit in hits[:100]] == sorted(hit["title"][0].lower() for hit in plain)
