@@ -213,7 +213,8 @@ class Collections:
             raise InvalidInput(f"picture {after} can't be put behind itself")
         with self._database.writing() as connection:
             _hold(connection, tenant, id_, if_match)
-            missing = [asset for asset in assets if asset not in _on_board(connection, id_, assets)]
+            there = _on_board(connection, id_, assets)
+            missing = [asset for asset in assets if asset not in there]
             if missing:
                 raise _not_on_board(missing)
             lower, upper = _between(connection, id_, after, first=first, count=len(assets), moving=assets)

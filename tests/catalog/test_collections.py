@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from phosphene.catalog import collections
 from phosphene.catalog.catalog import Catalog
@@ -121,6 +121,21 @@ def test_what_is_wrong_changes_nothing(boards: Catalog, monkeypatch: pytest.Monk
     assert boards.collections.one(T, board.id) == board
     assert order(boards, board) == IDS[:4]
     assert len(boards.collections.latest(T, before=None, limit=10)) == 1
+
+
+def test_a_move_of_many_looks_them_up_once(boards: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = boards.collections.create(T, "b", items=IDS)
+    looked = []
+    look = collections._on_board
+
+    def seen(connection: Connection, id_: CollectionId, assets: Sequence[AssetId]) -> set[UUID]:
+        looked.append(id_)
+        return look(connection, id_, assets)
+
+    monkeypatch.setattr(collections, "_on_board", seen)
+    boards.collections.move(T, board.id, IDS[::-1])
+    assert order(boards, board) == IDS[::-1]
+    assert looked == [board.id]  # once for each took 24 s for a thousand, and nobody else could write meanwhile
 
 
 def test_a_change_based_on_an_old_state_is_refused(boards: Catalog) -> None:
