@@ -48,6 +48,7 @@ from search_api.question import ContextPair, Numbers, Part, SearchQuery, Strateg
 
 _MODALITIES = {"text": Modality.TEXT, "image": Modality.IMAGE, "asset_id": Modality.IMAGE}
 _MOST_CARRIED = 256  # numbers in a cursor
+_MAX_CARRIED_TEXT = 16 * 1024  # characters of them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,6 +150,8 @@ def split_cursor(cursor: str | None) -> tuple[tuple[Scale, ...], str | None]:
     if cursor is None or "." not in cursor:
         return (), cursor
     numbers, _, rest = cursor.partition(".")
+    if len(numbers) > _MAX_CARRIED_TEXT:
+        raise InvalidCursor("the cursor is none of ours: pass next_cursor of the answer before, unchanged")
     try:
         pairs = json.loads(base64.b64decode(numbers + "=" * (-len(numbers) % 4), altchars=b"-_", validate=True))
         scales = tuple(Scale(float(mean), float(spread)) for mean, spread in pairs)

@@ -22,7 +22,7 @@ SAME_SCORE = 2e-5  # cosine; fp32 text towers differ by about 1e-6 between batch
 MAX_NEAR = 256  # ids named in one cursor, about 3 kB
 _DIGITS = 12  # of an id's hex form
 _MAX_LENGTH = 16_384
-_MAX_SEEN = 10**9
+MAX_SEEN = 20_000  # hits that can be paged through; a question should be narrowed beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def _parsed(text: str) -> Cursor:
     padded = text + "=" * (-len(text) % 4)
     query, score, last, seen, near = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
     cursor = Cursor(str(query), float(score), PointId(UUID(hex=last)), int(seen), frozenset(map(str, near)))
-    if not (-1.01 <= cursor.score <= 1.01 and 0 < cursor.seen < _MAX_SEEN and len(cursor.near) <= MAX_NEAR):
+    if not (-1.01 <= cursor.score <= 1.01 and 0 < cursor.seen <= MAX_SEEN and len(cursor.near) <= MAX_NEAR):
         raise ValueError(text)
     return cursor
 

@@ -18,7 +18,7 @@ from search_api.question import SearchQuery
 from search_api.remainder import Remainder
 from search_api.rerank import RerankQuestion, reranker_of
 
-MAX_DEPTH = 20_000  # hits that can be paged through, those that come in meanwhile too; narrow the question beyond
+MAX_DEPTH = cursors.MAX_SEEN  # hits, those that come in meanwhile too
 
 Nearest = Callable[[int], list[ScoredPoint]]  # gives the best so many, best first; fewer: there are no more
 

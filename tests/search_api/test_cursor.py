@@ -16,7 +16,8 @@ from phosphene.errors import InvalidCursor
 from phosphene.types import PointId
 from phosphene.vectors.base import ScoredPoint
 from search_api import cursor as cursors
-from search_api.cursor import MAX_NEAR, SAME_SCORE, Cursor
+from search_api.compose import split_cursor
+from search_api.cursor import MAX_NEAR, MAX_SEEN, SAME_SCORE, Cursor
 from search_api.listing import page_of
 
 
@@ -104,6 +105,7 @@ NONE_OF_OURS = {
     "infinite": cursor_of(["q", float("inf"), UUID(int=1).hex, 1, []]),
     "huge": cursor_of(["q", 0.5, UUID(int=1).hex, 10**30, []]),
     "negative": cursor_of(["q", 0.5, UUID(int=1).hex, -5, []]),
+    "farther than any page": cursor_of(["q", 0.5, UUID(int=1).hex, MAX_SEEN + 1, []]),
     "many": cursor_of(["q", 0.5, UUID(int=1).hex, 5, [str(i) for i in range(MAX_NEAR + 1)]]),
     "deep": base64.urlsafe_b64encode(b"[" * 9000).decode(),
     "long": "A" * 100_000,
@@ -114,6 +116,18 @@ NONE_OF_OURS = {
 def test_what_is_no_cursor_is_refused(text: str) -> None:
     with pytest.raises(InvalidCursor, match="none of ours"):
         cursors.decode(text, query="q")
+
+
+def test_endless_numbers_before_a_cursor_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(split_cursor(cursor_of([[0.1234, 0.2345]] * 256) + ".rest")[0]) == 256
+    endless = cursor_of([[0, 1]] * 10_000) + ".rest"
+
+    def read(*_: object) -> None:
+        raise AssertionError("half a minute for 32 MB")
+
+    monkeypatch.setattr(json, "loads", read)
+    with pytest.raises(InvalidCursor, match="none of ours"):
+        split_cursor(endless)
 
 
 def test_a_cursor_of_another_question_is_refused() -> None:
