@@ -17,6 +17,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +32,8 @@ Scalar = str | int | float | bool
 MAX_DEPTH = 8
 MAX_CONDITIONS = 256
 MAX_VALUES = 1000
+MAX_VALUES_IN_ALL = 10_000
+MAX_LENGTH = 10_000  # characters of a value: fields hold no longer ones
 COLOUR_TOLERANCE = 0.1  # OKLab distance, where none is said: other shades of the same colour, not its neighbours
 
 
@@ -112,6 +115,7 @@ class Not:
 
 Filter = Equals | AnyOf | Range | Exists | Within | Inside | And | Or | Not
 
+_LOOKED_AT = 100  # characters of a name that is unknown
 _BOUNDS = ("gte", "gt", "lte", "lt")
 _SIDES = ("south", "west", "north", "east")
 _CIRCLE = ("lat", "lon", "radius_m")
@@ -153,8 +157,23 @@ def parse_filter(source: object, fields: Sequence[Field]) -> Filter:
 
     Raises InvalidFilter, which names the part that is wrong and the fields there are.
     """
-    budget = [MAX_CONDITIONS]
-    return _parse(source, {field.name: field for field in fields}, 0, budget)
+    parsed = _parse(source, {field.name: field for field in fields}, 0, [MAX_CONDITIONS])
+    if (values := _values_in(parsed)) > MAX_VALUES_IN_ALL:
+        msg = f"a filter has at most {MAX_VALUES_IN_ALL:,} values in all, not {values:,}"
+        raise InvalidFilter(msg)
+    return parsed
+
+
+def _values_in(parsed: Filter) -> int:
+    match parsed:
+        case And(parts) | Or(parts):
+            return sum(map(_values_in, parts))
+        case Not(part):
+            return _values_in(part)
+        case AnyOf(_, values):
+            return len(values)
+        case _:
+            return 1
 
 
 def _parse(source: object, fields: Mapping[str, Field], depth: int, budget: list[int]) -> Filter:
@@ -266,9 +285,9 @@ def _corner(latitude: object, longitude: object, field: Field) -> Place:
 def _declared(name: str, fields: Mapping[str, Field]) -> Field:
     if name in fields:
         return fields[name]
-    near = difflib.get_close_matches(name, fields, n=1)
+    near = difflib.get_close_matches(name[:_LOOKED_AT], fields, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    msg = f"no field {name!r}{hint} Fields: {', '.join(sorted(fields))}"
+    msg = f"no field {name[:_LOOKED_AT]!r}{hint} Fields: {', '.join(sorted(fields))}"
     raise InvalidFilter(msg)
 
 
@@ -283,6 +302,9 @@ def _scalar(value: object, field: Field) -> Scalar:
     if kind is FieldKind.BOOL and isinstance(value, bool):
         return value
     if kind is FieldKind.KEYWORD and isinstance(value, str):
+        if len(value) > MAX_LENGTH:
+            msg = f"a value of {field.name!r} has at most {MAX_LENGTH:,} characters, not {len(value):,}"
+            raise InvalidFilter(msg)
         return value
     if kind is FieldKind.INTEGER and isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -295,7 +317,7 @@ def _scalar(value: object, field: Field) -> Scalar:
 
 def _bound(value: object, field: Field) -> float | str:
     if field.kind in (FieldKind.INTEGER, FieldKind.FLOAT):
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf"):
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
             return value
     elif field.kind is FieldKind.DATETIME:
         if isinstance(value, str):
@@ -311,7 +333,7 @@ def _datetime(value: str, field: Field) -> str:
     try:
         datetime.fromisoformat(value)
     except ValueError as error:
-        msg = f"{field.name!r} holds dates like 2024-05-17 or 2024-05-17T12:00:00Z, not {value!r}"
+        msg = f"{field.name!r} holds dates like 2024-05-17 or 2024-05-17T12:00:00Z, not {_show(value)}"
         raise InvalidFilter(msg) from error
     return value
 

@@ -80,6 +80,8 @@ BOX = {"south": 47, "west": 5, "north": 55, "east": 15}
         ({"field": "category", "any_of": []}, "1 to 1000 values"),
         ({"field": "megapixels", "equals": 1.0}, "ask for a range"),
         ({"field": "megapixels", "gte": float("inf")}, "holds float values"),
+        ({"field": "year", "lt": 10**400}, "holds integer values"),
+        ({"field": "category", "equals": "x" * 10_001}, "at most 10,000 characters"),
         ({"field": "taken", "gte": "last week"}, "dates like"),
         ({"field": "story", "equals": "once"}, "free text"),
         ({"field": "place", "equals": "52,13"}, 'ask for "within" or "box"'),
@@ -114,6 +116,15 @@ def test_depth_and_size_are_limited() -> None:
         parse_filter(nested, FIELDS)
     with pytest.raises(InvalidFilter, match="at most 256"):
         parse_filter({"or": [{"field": "year", "equals": year} for year in range(300)]}, FIELDS)
+    with pytest.raises(InvalidFilter, match="at most 10,000 values in all, not 11,000"):
+        parse_filter({"or": [{"field": "year", "any_of": list(range(1000))}] * 11}, FIELDS)
+
+
+@pytest.mark.parametrize("source", [{"field": "y" * 10**6}, {"field": "taken", "gte": "2" * 10**6}])
+def test_what_is_long_is_not_repeated(source: object) -> None:
+    with pytest.raises(InvalidFilter) as caught:
+        parse_filter(source, FIELDS)
+    assert len(str(caught.value)) < 400
 
 
 def test_terms_of_the_command_line() -> None:
