@@ -42,16 +42,16 @@ def scan(*, min_score: float, engine: Engine, tenant: TenantId, stop: threading.
     with engine.answering() as space:
         for assets, rows in vectors(tenant, space, engine=engine):
             show_life()
-            said: dict[AssetId, Mapping[str, object]] = {}
+            said: dict[AssetId, Mapping[str, object] | None] = {}
             for asset, judged in zip(assets, space.guard.judge_pictures(rows), strict=True):
                 if asset.labels.moderation.get("state") in {APPROVED, REJECTED}:
                     continue
                 high = judged.score >= min_score
                 flagged += high
                 found = {"state": FLAGGED, "concept": judged.concept, "score": round(judged.score, 3)}
-                said[asset.id] = {"moderation": found if high else None}
+                said[asset.id] = found if high else None
             seen += len(assets)
-            changed = engine.catalog.labels.change(tenant, said)
+            changed = engine.catalog.labels.flag(tenant, said)
             renew_payloads(engine, dict.fromkeys(changed, tenant), engine.written())
             if stop is not None and stop.is_set():
                 return Scanned(seen, flagged, stopped=True)
@@ -67,7 +67,8 @@ def listed(state: str, *, engine: Engine, tenant: TenantId) -> list[Asset]:
         start[0] = 1  # all that the filter leaves come, in whatever order
         asked = VectorQuery(start, MOST_LISTED, tenant_filter(tenant, Equals("moderation", state)), exact=True)
         ids = [asset_of(point) for point in space.index.query([asked])[0]]
-    found = engine.catalog.assets(tenant, ids).values()
+    assets = engine.catalog.assets(tenant, ids).values()
+    found = [asset for asset in assets if asset.labels.moderation.get("state") == state]  # a point may lag behind
     return sorted(found, key=lambda asset: (-float(asset.labels.moderation.get("score", 0)), asset.id))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
@@ -75,6 +75,15 @@ class Labels:
         with self._database.writing() as connection:
             return change(connection, tenant, {id_: {name: one} for id_, one in said.items()}, part="probes")
 
+    def flag(self, tenant: TenantId, said: Mapping[AssetId, Mapping[str, Any] | None]) -> list[AssetId]:
+        """Flag pictures, None takes the flag away; those that somebody decided about stay as they are.
+
+        Gives those that changed.
+        """
+        with self._database.writing() as connection:
+            whole = {id_: {"moderation": one} for id_, one in said.items()}
+            return change(connection, tenant, whole, keep=lambda labels: "by" in labels.get("moderation", {}))
+
     def change(self, tenant: TenantId, said: Mapping[AssetId, Mapping[str, Any]]) -> list[AssetId]:
         """Replace parts of the labels of pictures, None takes one away; give those whose labels changed."""
         with self._database.writing() as connection:
@@ -82,11 +91,17 @@ class Labels:
 
 
 def change(
-    connection: Connection, tenant: TenantId, said: Mapping[AssetId, Mapping[str, Any]], *, part: str | None = None
+    connection: Connection,
+    tenant: TenantId,
+    said: Mapping[AssetId, Mapping[str, Any]],
+    *,
+    part: str | None = None,
+    keep: Callable[[Mapping[str, Any]], bool] = lambda _: False,
 ) -> list[AssetId]:
     """Change parts of the labels of pictures, as `AssetLabels.from_json` reads them; the rest stays.
 
-    `part`: of one of them, which is an object. What is empty or None is taken away.
+    `part`: of one of them, which is an object. What is empty or None is taken away. `keep` tells by the labels that a
+    picture has, while nobody else can change them, that it stays as it is.
 
     Gives those pictures, of those there are, that changed.
     """
@@ -99,6 +114,8 @@ def change(
             .with_for_update()
         )
         for id_, before in connection.execute(locked):
+            if keep(before or {}):
+                continue
             mine = said[AssetId(id_)]
             after = _merged(before or {}, mine if part is None else {part: _merged((before or {}).get(part, {}), mine)})
             if after != (before or {}):

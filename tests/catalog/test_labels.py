@@ -52,3 +52,14 @@ def test_models_are_kept_for_each_tenant_name_and_space(catalog: Catalog) -> Non
     assert catalog.labels.delete_model(T, kind, "keywords")
     assert not catalog.labels.delete_model(T, kind, "keywords")
     assert catalog.labels.models(OTHER, kind) == [here]
+
+
+def test_a_decision_stands_though_a_scan_read_the_picture_before_it(catalog: Catalog, ingest: IngestId) -> None:
+    (one,) = catalog.register(ingest, T, SPACE.id, [new("one")])
+    flagged = {"state": "flagged", "concept": "fruit", "score": 0.5}
+    assert catalog.labels.flag(T, {one.asset_id: flagged}) == [one.asset_id]
+    decided = {**flagged, "state": "approved", "by": "Ada", "at": WHEN.isoformat()}
+    catalog.labels.change(T, {one.asset_id: {"moderation": decided}})
+    assert catalog.labels.flag(T, {one.asset_id: flagged}) == []
+    assert catalog.labels.flag(T, {one.asset_id: None}) == []
+    assert catalog.asset(T, one.asset_id).labels.moderation == decided
