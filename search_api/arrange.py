@@ -7,8 +7,11 @@ that pages fit together whatever comes in meanwhile. Behind a list that is only 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +23,22 @@ from phosphene.vectors.base import ScoredPoint, asset_of
 ARRANGED = 500  # hits
 SPREAD = 100  # of these; among more, far ones that are like nothing else come to the front
 NEAR_DUPLICATES = "near_duplicates"  # what group_by also takes
-NEAR_DUPLICATE = 0.96  # cosine of two pictures; docs/lists.md says how it was chosen
+NEAR_DUPLICATE = 0.96  # cosine of two pictures that were not compared yet: a rule of thumb
 MAX_GROUP = 12
 _GROUPABLE = (FieldKind.KEYWORD, FieldKind.INTEGER)
 
 Vectors = Callable[[Sequence[PointId]], Mapping[PointId, Float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What the catalogue knows of near-duplicates: clusters of the pictures that have some, and which were compared."""
+
+    cluster_of: Mapping[AssetId, UUID] = field(default_factory=dict)
+    compared: AbstractSet[AssetId] = frozenset()
+
+
+Known = Callable[[Sequence[AssetId]], Compared]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +96,8 @@ def checked(arrangement: Arrangement, fields: Sequence[Field]) -> Arrangement:
 class Entry:
     """One place in a list: a picture, and what was folded into it, best first.
 
-    `value` is that of the group, None where the picture has none. `folded` counts the duplicates left out.
+    `value` is that of the group, None where the picture has none. `folded` counts the duplicates left out,
+    `by_cosine` how many of these, or of `others` where those are duplicates, are told by the cosine alone.
     """
 
     asset: AssetId
@@ -90,6 +105,7 @@ class Entry:
     others: tuple[tuple[AssetId, float], ...] = ()
     value: str | int | None = None
     folded: int = 0
+    by_cosine: int = 0
 
     @classmethod
     def of(cls, point: ScoredPoint) -> Entry:
@@ -98,38 +114,43 @@ class Entry:
 
 
 def arranged(
-    points: Sequence[ScoredPoint], worth: Sequence[float], how: Arrangement, *, vectors: Vectors
+    points: Sequence[ScoredPoint], worth: Sequence[float], how: Arrangement, *, vectors: Vectors, known: Known
 ) -> list[Entry]:
     """Put the best hits in order. `worth` is what each counts for beside the others: its score, unless reranked.
 
     First duplicates go, then what is alike is spread, then groups are made. `vectors` gives unit vectors, each (d,)
-    float32; a point that is gone is left out.
+    float32; a point that is gone is left out. `known` gives what was compared.
     """
     listed = list(points)
     worth_of = {point.id: one for point, one in zip(points, worth, strict=True)}
     rows = np.zeros((0, 0), dtype=np.float32)
     if how.collapse or how.diversity or how.group_by == NEAR_DUPLICATES:
-        known = vectors([point.id for point in listed])
-        listed = [point for point in listed if point.id in known]
-        rows = np.stack([known[point.id] for point in listed]) if listed else rows
-    leaders = near_duplicates(rows) if how.collapse or how.group_by == NEAR_DUPLICATES else []
+        stored = vectors([point.id for point in listed])
+        listed = [point for point in listed if point.id in stored]
+        rows = np.stack([stored[point.id] for point in listed]) if listed else rows
+    alike: list[Leader] = []
+    if how.collapse or how.group_by == NEAR_DUPLICATES:
+        assets = [asset_of(point) for point in listed]
+        alike = near_duplicates(rows, assets, known(assets))
     if how.group_by == NEAR_DUPLICATES:
         order = _spread_first(listed, rows, worth_of, how.diversity)
-        return _grouped([listed[place] for place in order], [leaders[place] for place in order], how.group_size)
-    folded = dict.fromkeys(range(len(listed)), 0)
+        return _grouped_alike([listed[place] for place in order], [alike[place] for place in order], how.group_size)
     kept = list(range(len(listed)))
     if how.collapse:
-        kept = sorted(set(leaders))
-        for place, leader in enumerate(leaders):
-            folded[leader] += place != leader
+        kept = [place for place, one in enumerate(alike) if one.place == place]
+    folded = Counter(one.place for place, one in enumerate(alike) if one.place != place)
+    guessed = Counter(one.place for one in alike if one.by_cosine)
     if how.diversity:
         order = _spread_first([listed[place] for place in kept], rows[kept], worth_of, how.diversity)
         kept = [kept[place] for place in order]
-    entries = [Entry(asset_of(listed[place]), listed[place].score, folded=folded[place]) for place in kept]
+    entries = [
+        Entry(asset_of(listed[place]), listed[place].score, folded=folded[place], by_cosine=guessed[place])
+        for place in kept
+    ]
     if how.group_by is None:
         return entries
     values = [group_value(listed[place], how.group_by) for place in kept]
-    return _grouped([listed[place] for place in kept], values, how.group_size, counted=entries)
+    return _grouped([listed[place] for place in kept], values, how.group_size, entries)
 
 
 def _spread_first(
@@ -167,19 +188,37 @@ def _scaled(values: NDArray[np.float64], *, low: float, high: float) -> NDArray[
     return (values - low) / max(high - low, 1e-9)
 
 
-def near_duplicates(rows: Float32) -> list[int]:
-    """For each of n rows (n, d) of length 1, best first: the place of the first one before it that it nearly equals.
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """The place of the first hit that one is nearly the same picture as, itself where there is none."""
 
-    A row that equals none that is kept is kept, and stands for itself.
+    place: int
+    by_cosine: bool = False
+
+
+def near_duplicates(rows: Float32, assets: Sequence[AssetId], known: Compared) -> list[Leader]:
+    """Tell for each of n pictures, best first, with rows (n, d) of length 1, which before it is nearly the same.
+
+    Pictures of one cluster are. Of two that were both compared no others are; else a cosine of NEAR_DUPLICATE tells.
     """
-    leaders: list[int] = []
+    leaders: list[Leader] = []
     kept: list[int] = []
-    for place, row in enumerate(rows):
-        near = np.flatnonzero(rows[kept] @ row >= NEAR_DUPLICATE) if kept else np.zeros(0, dtype=np.int64)
-        leader = kept[int(near[0])] if len(near) else place
+    first_of: dict[UUID, int] = {}
+    compared = np.array([asset in known.compared for asset in assets], dtype=np.bool_)
+    for place, asset in enumerate(assets):
+        cluster = known.cluster_of.get(asset)
+        if cluster is not None and cluster in first_of:
+            leaders.append(Leader(first_of[cluster]))
+            continue
+        near = rows[kept] @ rows[place] >= NEAR_DUPLICATE if kept else np.zeros(0, dtype=np.bool_)
+        if compared[place]:
+            near &= ~compared[kept]
+        leader = Leader(kept[int(near.argmax())], by_cosine=True) if near.any() else Leader(place)
         leaders.append(leader)
-        if leader == place:
+        if leader.place == place:
             kept.append(place)
+        if cluster is not None:
+            first_of[cluster] = leader.place
     return leaders
 
 
@@ -192,25 +231,31 @@ def group_value(point: ScoredPoint, key: str) -> str | int | None:
 
 
 def _grouped(
-    points: Sequence[ScoredPoint],
-    values: Sequence[str | int | None],
-    size: int,
-    *,
-    counted: Sequence[Entry] | None = None,
+    points: Sequence[ScoredPoint], values: Sequence[str | int | None], size: int, entries: Sequence[Entry]
 ) -> list[Entry]:
-    """Fold points that share a value into the first of them, `size` in all; one without stands for itself.
-
-    Without `counted` the values name places, and mean nothing to people.
-    """
+    """Fold points that share a value into the first of them, `size` in all; one without stands for itself."""
     groups: dict[object, Entry] = {}
     for place, (point, value) in enumerate(zip(points, values, strict=True)):
         key: object = (place,) if value is None else value
-        known = groups.get(key)
-        if known is None:
-            first = Entry.of(point) if counted is None else replace(counted[place], value=value)
-            groups[key] = first
-        elif len(known.others) + 1 < size:
-            groups[key] = replace(known, others=(*known.others, (asset_of(point), point.score)))
-        elif counted is None:
-            groups[key] = replace(known, folded=known.folded + 1)
+        first = groups.get(key)
+        if first is None:
+            groups[key] = replace(entries[place], value=value)
+        elif len(first.others) + 1 < size:
+            groups[key] = replace(first, others=(*first.others, (asset_of(point), point.score)))
+    return list(groups.values())
+
+
+def _grouped_alike(points: Sequence[ScoredPoint], alike: Sequence[Leader], size: int) -> list[Entry]:
+    """Fold duplicates into the first of them, `size` in all, and count those beyond."""
+    groups: dict[int, Entry] = {}
+    for point, leader in zip(points, alike, strict=True):
+        first = groups.get(leader.place)
+        if first is None:
+            groups[leader.place] = Entry(asset_of(point), point.score, by_cosine=int(leader.by_cosine))
+            continue
+        more = replace(first, by_cosine=first.by_cosine + leader.by_cosine)
+        if len(first.others) + 1 < size:
+            groups[leader.place] = replace(more, others=(*first.others, (asset_of(point), point.score)))
+        else:
+            groups[leader.place] = replace(more, folded=first.folded + 1)
     return list(groups.values())

@@ -24,6 +24,7 @@ MAX_FACETS = 16
 DEFAULT_VALUES = 12
 MAX_VALUES = 100
 _MOST = 1e300  # the ranges end there, below what floats can't add up
+_FINEST = 1e-12  # width of a range, over the numbers in it
 _WIDE = 50  # greatest by least value: from here on ranges grow, 1 2 5 10 …
 _SPARE = 50  # values asked for beyond those shown: how many there are is then known, and ties are cut by name
 
@@ -172,7 +173,8 @@ def number_edges(low: float, high: float, limit: int, *, whole: bool) -> list[fl
             edges = _holding(series, low, high)
             if len(edges) - 1 <= limit:
                 return [int(edge) if whole and edge >= 1 else edge for edge in edges]
-    step = _round_step((high - low) / limit, whole=whole)
+    finest = _FINEST * max(abs(low), abs(high))  # below it edges are rounded into each other
+    step = _round_step(max((high - low) / limit, finest), whole=whole)
     while True:
         first, last = math.floor(low / step), math.floor(high / step) + 1
         if last - first <= limit or limit == 1:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+from indexer.duplicates import RULE
 from phosphene.assemble import Engine
 from phosphene.errors import InvalidQuery
 from phosphene.filters import And, Equals, Filter, tenant_filter
-from phosphene.types import TenantId
+from phosphene.types import AssetId, TenantId
 from phosphene.vectors.base import ScoredPoint, VectorIndex
 from search_api import arrange, remainder
 from search_api import cursor as cursors
-from search_api.arrange import ARRANGED, Arrangement, Entry, arranged
+from search_api.arrange import ARRANGED, Arrangement, Compared, Entry, arranged
 from search_api.cursor import Cursor
 from search_api.question import SearchQuery
 from search_api.remainder import Remainder
@@ -105,10 +107,16 @@ def arranged_page(
     if reranker is not None:
         reranked = reranker(question, points, worth)
         points, worth, note = reranked.points, reranked.worth, reranked.note
-    entries = arranged(points, worth, how, vectors=index.vectors)
+    entries = arranged(points, worth, how, vectors=index.vectors, known=partial(_known, engine, question.tenant))
     behind = None if how.shortens else best.next_cursor
     page, rest = entries[: query.limit], entries[query.limit :]
     return Page(tuple(page), _cursor(name, tuple(rest), behind), note)
+
+
+def _known(engine: Engine, tenant: TenantId, assets: Sequence[AssetId]) -> Compared:
+    """Give what the catalogue knows of near-duplicates among some pictures."""
+    duplicates = engine.catalog.duplicates
+    return Compared(duplicates.cluster_of(tenant, assets), duplicates.compared(tenant, assets, rule=RULE))
 
 
 def _next_page(text: str, limit: int, *, name: str, stretches: Stretches) -> Page:

@@ -37,7 +37,7 @@ class Remainder:
 
     def encode(self) -> str:
         """Write it as text fit for a URL, as long as it is short."""
-        shape = [[len(entry.others), entry.value, entry.folded] for entry in self.entries]
+        shape = [[len(one.others), one.value, one.folded, one.by_cosine] for one in self.entries]
         header = json.dumps([self.query, self.behind, shape], separators=(",", ":")).encode()
         body = b"".join(_PICTURE.pack(asset.bytes, score) for asset, score in _pictures(self.entries))
         packed = zlib.compress(len(header).to_bytes(4, "little") + header + body, 6)
@@ -74,17 +74,18 @@ def _parsed(text: str) -> tuple[str, str | None, tuple[Entry, ...]]:
     if len(shape) > ARRANGED or not isinstance(behind, str | None):
         raise ValueError(text)
     pictures = [(AssetId(UUID(bytes=raw)), score) for raw, score in _PICTURE.iter_unpack(data[4 + size :])]
-    if sum(1 + others for others, _, _ in shape) != len(pictures) or not all(math.isfinite(one) for _, one in pictures):
+    if sum(1 + others for others, *_ in shape) != len(pictures) or not all(math.isfinite(one) for _, one in pictures):
         raise ValueError(text)
     return str(name), behind, tuple(_entries(shape, iter(pictures)))
 
 
-def _entries(shape: list[tuple[int, object, int]], pictures: Iterator[tuple[AssetId, float]]) -> Iterator[Entry]:
-    for count, value, folded in shape:
-        if not (0 <= count < MAX_GROUP and isinstance(value, str | int | None) and 0 <= folded <= ARRANGED):
+def _entries(shape: list[tuple[int, object, int, int]], pictures: Iterator[tuple[AssetId, float]]) -> Iterator[Entry]:
+    for count, value, folded, guessed in shape:
+        sane = 0 <= folded <= ARRANGED and 0 <= guessed <= ARRANGED
+        if not (sane and 0 <= count < MAX_GROUP and isinstance(value, str | int | None)):
             raise ValueError(count)
         asset, score = next(pictures)
-        yield Entry(asset, score, tuple(next(pictures) for _ in range(count)), value, int(folded))
+        yield Entry(asset, score, tuple(next(pictures) for _ in range(count)), value, int(folded), int(guessed))
 
 
 def _pictures(entries: tuple[Entry, ...]) -> Iterator[tuple[AssetId, float]]:

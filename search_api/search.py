@@ -66,7 +66,7 @@ class Hit:
     """A picture that was found; score is its cosine with what was searched with, -1..1.
 
     Found by the prior: the text by itself has not shown it by this place of its list. `folded` counts the duplicates
-    that it stands for.
+    that it stands for; of these, and of a group of duplicates, `by_cosine` are told by the cosine alone.
     """
 
     asset: Asset
@@ -74,6 +74,7 @@ class Hit:
     found_by: Literal["search", "prior"] = "search"
     group: Group | None = None
     folded: int = 0
+    by_cosine: int = 0
     explanation: Explanation | None = None
 
 
@@ -255,7 +256,7 @@ def _hits(
             if entry.value is not None:
                 pictures = group_count(entry.value, group_by, tenant=asked.tenant, within=asked.filter, index=index)
             group = Group(entry.value, pictures, tuple(Hit(asset, below) for asset, below in others))
-        hits.append(Hit(first, score, "prior" if by_prior else "search", group, entry.folded))
+        hits.append(Hit(first, score, "prior" if by_prior else "search", group, entry.folded, entry.by_cosine))
     return tuple(hits)
 
 

@@ -47,6 +47,17 @@ class Duplicates:
                 found |= {AssetId(row[0]): row[1] for row in rows}
         return found
 
+    def compared(self, tenant: TenantId, ids: Sequence[AssetId], *, rule: int) -> set[AssetId]:
+        """Give those of these pictures that were compared by this rule."""
+        found: set[AssetId] = set()
+        with self._database.reading() as connection:
+            for chunk in in_chunks(ids):
+                statement = select(LookRow.asset_id).where(
+                    LookRow.tenant_id == tenant, LookRow.asset_id.in_(chunk), LookRow.rule == rule
+                )
+                found |= {AssetId(id_) for id_ in connection.execute(statement).scalars()}
+        return found
+
     def clusters(self, tenant: TenantId, *, after: UUID | None, limit: int) -> list[Cluster]:
         """List clusters of two pictures and more in the order of their ids, those greater than `after`."""
         statement = select(ClusterRow.cluster_id).where(ClusterRow.tenant_id == tenant)

@@ -77,7 +77,7 @@ def hits(response: SearchResponse, *, as_json: bool) -> None:
 
 def _hit(hit: HitOut, title_room: int, about_room: int, indent: str = "") -> None:
     marks = ["generated"] * hit.generated + ["found by the prior"] * (hit.found_by == "prior")
-    marks += [f"and {hit.folded} like it"] * (hit.folded > 0)
+    marks += [f"and {hit.folded} like it{' by cosine' * (hit.folded_by_cosine > 0)}"] * (hit.folded > 0)
     about = ", ".join([*marks, *(str(hit.metadata[name]) for name in _ABOUT if hit.metadata.get(name))])
     title = cut(indent + (hit.title or ""), title_room)
     line(f"{hit.score:6.3f}  {title:{title_room}}  {cut(about, about_room):{about_room}}  {hit.asset_id}")

@@ -36,8 +36,9 @@ class ListOptions(Body):
     )
     collapse: Literal["duplicates"] | None = Field(
         None,
-        description=f"leave out what is nearly the same picture as one above it; `folded` counts them. The list ends "
-        f"with the best {ARRANGED} hits",
+        description="leave out what is nearly the same picture as one above it, by the clusters of /v1/duplicates, and "
+        "by cosine where pictures were not compared yet; `folded` counts them. The list ends with the best "
+        f"{ARRANGED} hits",
     )
     group_by: str | None = Field(
         None,

@@ -336,6 +336,11 @@ class HitOut(AssetOut):
     )
     explanation: ExplanationOut | None = Field(None, description="only where `explain` was asked")
     folded: int = Field(0, description="near duplicates, less good hits, that this one stands for")
+    folded_by_cosine: int = Field(
+        0,
+        description="of these, and of the others of a group of near duplicates, those that only the cosine of the "
+        "embeddings tells, since they were not compared yet (`phosphene duplicates`)",
+    )
     group: GroupOut | None = Field(
         None, description="what it is grouped by, and the other hits of that; null: not at all"
     )
@@ -350,7 +355,13 @@ class HitOut(AssetOut):
         explanation = ExplanationOut.of(hit.explanation) if hit.explanation is not None else None
         fields = asset_fields(hit.asset)
         return cls(
-            **fields, score=hit.score, found_by=hit.found_by, folded=hit.folded, group=group, explanation=explanation
+            **fields,
+            score=hit.score,
+            found_by=hit.found_by,
+            folded=hit.folded,
+            folded_by_cosine=hit.by_cosine,
+            group=group,
+            explanation=explanation,
         )
 
 

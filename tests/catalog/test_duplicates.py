@@ -38,6 +38,8 @@ def test_pictures_wait_until_they_are_compared_and_again_by_another_rule(catalog
     assert known.waiting(T, SPACE.id, rule=1, limit=9) == [(b, T)]
     assert known.count_waiting(T, SPACE.id, rule=1) == 1
     assert known.count_waiting(T, SPACE.id, rule=2) == 2
+    assert known.compared(T, [a, b], rule=1) == {a}
+    assert known.compared(T, [a, b], rule=2) == known.compared(TenantId("other"), [a, b], rule=1) == set()
     assert known.looks(T, [a, b]) == {a: LOOK, b: LOOK}
     assert known.without_look(None, after=None, limit=9) == []
 

@@ -16,7 +16,7 @@ def test_commands_find_and_count_what_the_page_shows(example: Example, shell: Sh
     printed = shell.run(example.command)
     assert titles(printed) == shown
     assert _counts(printed) == _counts(example.printed)
-    assert printed.count("like it") == example.printed.count("like it")
+    assert printed.count("like it by cosine") == example.printed.count("like it by cosine")
 
 
 def _counts(printed: str) -> list[str]:

@@ -15,7 +15,10 @@ from phosphene.assemble import Engine
 from phosphene.catalog.records import Pair
 from phosphene.jobs import JobName
 from phosphene.types import DEFAULT_TENANT as T
+from search_api.arrange import NEAR_DUPLICATES, Arrangement
 from search_api.duplicates import page_of_clusters
+from search_api.question import SearchQuery
+from search_api.search import run_search
 from tests.indexer.conftest import OpenEngine
 from tests.pictures.test_looks import drawing
 
@@ -60,6 +63,30 @@ def test_variants_are_clusters_with_the_best_to_keep(engine: Engine, tmp_path: P
     (turned,) = [pair for cluster in page.clusters for pair in cluster.pairs if pair.mirrored]
     assert turned.bits <= 6
     assert compare_waiting(engine=engine) == 0
+
+
+def folded(engine: Engine) -> tuple[set[frozenset[str]], int]:
+    """Titles of the pictures that a list has in one place, and how many are there by the cosine alone."""
+    how = Arrangement(group_by=NEAR_DUPLICATES, group_size=12)
+    hits = run_search(SearchQuery(text="a drawing", limit=100, arrangement=how), engine=engine, tenant=T).hits
+    places = {frozenset(str(one.asset.title) for one in (hit, *hit.group.others)) for hit in hits if hit.group}
+    return {place for place in places if len(place) > 1}, sum(hit.by_cosine for hit in hits)
+
+
+def test_lists_fold_what_was_compared_and_guess_by_cosine_until_then(engine: Engine, tmp_path: Path) -> None:
+    variants(tmp_path / "pictures")
+    ingest([str(tmp_path / "pictures" / "*.png")], engine=engine, tenant=T)
+    assert folded(engine)[1] > 0  # drawings are so much alike that the cosine joins what is not one
+    compare_waiting(engine=engine)
+    assert folded(engine) == (FOUND - {frozenset({"00", "00 small", "00 again"})}, 0)
+    ingest([str(tmp_path / "pictures")], engine=engine, tenant=T)
+    assert folded(engine)[1] > 0
+    compare_waiting(engine=engine)
+    assert folded(engine) == (FOUND, 0)
+    collapsed = run_search(
+        SearchQuery(text="a drawing", limit=100, arrangement=Arrangement(collapse=True)), engine=engine, tenant=T
+    ).hits
+    assert sorted(hit.folded for hit in collapsed) == [0] * 9 + [1, 1, 2]
 
 
 def test_new_pictures_are_compared_as_they_come_in(engine: Engine, tmp_path: Path) -> None:

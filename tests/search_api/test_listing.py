@@ -22,7 +22,7 @@ from phosphene.types import AssetId, Float32, PixelSpec, PointId, Sha256, Space
 from phosphene.vectors.base import Payload, ScoredPoint
 from phosphene.vectors.edge import EdgeIndex
 from search_api import remainder
-from search_api.arrange import ARRANGED, NEAR_DUPLICATE, NEAR_DUPLICATES, Arrangement, Entry, arranged, spread
+from search_api.arrange import ARRANGED, NEAR_DUPLICATE, NEAR_DUPLICATES, Arrangement, Compared, Entry, arranged, spread
 from search_api.facets import _date, _number, date_edges, number_edges
 from search_api.remainder import Remainder
 
@@ -65,9 +65,14 @@ def order_of(entries: Sequence[Entry]) -> list[int]:
     return [entry.asset.int for entry in entries]
 
 
-def arrange(rows: Float32, how: Arrangement, payloads: Sequence[Payload] | None = None) -> list[Entry]:
+NOTHING = Compared()
+
+
+def arrange(
+    rows: Float32, how: Arrangement, payloads: Sequence[Payload] | None = None, known: Compared = NOTHING
+) -> list[Entry]:
     points, worth = points_of(rows, payloads)
-    return arranged(points, worth, how, vectors=lambda ids: {id_: rows[id_.int] for id_ in ids})
+    return arranged(points, worth, how, vectors=lambda ids: {id_: rows[id_.int] for id_ in ids}, known=lambda _: known)
 
 
 @settings(max_examples=40, deadline=None)
@@ -104,6 +109,26 @@ def test_duplicates_fold_into_the_best_of_them() -> None:
     assert order_of(grouped) == list(range(14))
     assert [[other.int for other, _ in entry.others] for entry in grouped[:7]] == [[14 + one] for one in range(6)] + [
         []
+    ]
+
+
+def test_clusters_tell_duplicates_and_the_cosine_only_what_was_not_compared() -> None:
+    rows = rows_of(3, 8, copies=4)  # 4 to 7 are near 0 to 3
+    ids = [AssetId(UUID(int=place)) for place in range(8)]
+    cluster, other = UUID(int=70), UUID(int=71)
+    known = Compared({ids[0]: cluster, ids[5]: cluster, ids[2]: other, ids[7]: other}, set(ids) - {ids[6], ids[3]})
+    entries = arrange(rows, Arrangement(collapse=True), known=known)
+    # 5 is of the cluster of 0; 4 was compared with 0 and is another; 6 and 3 were not: 6 is near 2, and 7 near 3,
+    # but 7 is of the cluster of 2
+    assert order_of(entries) == [0, 1, 2, 3, 4]
+    assert [(one.folded, one.by_cosine) for one in entries] == [(1, 0), (0, 0), (2, 1), (0, 0), (0, 0)]
+    grouped = arrange(rows, Arrangement(group_by=NEAR_DUPLICATES, group_size=2), known=known)
+    assert [(one.asset.int, [other.int for other, _ in one.others], one.folded, one.by_cosine) for one in grouped] == [
+        (0, [5], 0, 0),
+        (1, [], 0, 0),
+        (2, [6], 1, 1),
+        (3, [], 0, 0),
+        (4, [], 0, 0),
     ]
 
 
@@ -145,7 +170,7 @@ def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
 
 hits = st.tuples(st.uuids().map(AssetId), st.floats(-1, 1, width=32))
 entries_of = st.builds(
-    lambda hit, others, value, folded: Entry(hit[0], hit[1], tuple(others), value, folded),
+    lambda hit, others, value, folded: Entry(hit[0], hit[1], tuple(others), value, folded, folded // 2),
     hits,
     st.lists(hits, max_size=3),
     st.none() | st.text(max_size=8) | st.integers(-(2**40), 2**40),
@@ -177,14 +202,16 @@ HOSTILE = {
     "no zlib": "L~aGVsbG8",
     "a bomb": "L~" + base64.urlsafe_b64encode(zlib.compress(b"\0" * 50_000_000)).decode(),
     "no list": packed({"q": 1}),
-    "too few pictures": packed(["q", None, [[0, None, 0], [0, None, 0]]], PICTURE),
+    "too few pictures": packed(["q", None, [[0, None, 0, 0], [0, None, 0, 0]]], PICTURE),
     "too many pictures": packed(["q", None, []], PICTURE),
-    "half a picture": packed(["q", None, [[0, None, 0]]], PICTURE[:9]),
-    "too many entries": packed(["q", None, [[0, None, 0]] * (ARRANGED + 1)], PICTURE * (ARRANGED + 1)),
-    "negative": packed(["q", None, [[-1, None, 0], [1, None, 0]]], PICTURE),
-    "an object for a value": packed(["q", None, [[0, {}, 0]]], PICTURE),
-    "NaN": packed(["q", None, [[0, None, 0]]], b"\0" * 16 + b"\0\0\xc0\x7f"),
-    "a number behind": packed(["q", 7, [[0, None, 0]]], PICTURE),
+    "half a picture": packed(["q", None, [[0, None, 0, 0]]], PICTURE[:9]),
+    "too many entries": packed(["q", None, [[0, None, 0, 0]] * (ARRANGED + 1)], PICTURE * (ARRANGED + 1)),
+    "negative": packed(["q", None, [[-1, None, 0, 0], [1, None, 0, 0]]], PICTURE),
+    "an object for a value": packed(["q", None, [[0, {}, 0, 0]]], PICTURE),
+    "more guessed than there are": packed(["q", None, [[0, None, 0, 501]]], PICTURE),
+    "of another shape": packed(["q", None, [[0, None, 0]]], PICTURE),
+    "NaN": packed(["q", None, [[0, None, 0, 0]]], b"\0" * 16 + b"\0\0\xc0\x7f"),
+    "a number behind": packed(["q", 7, [[0, None, 0, 0]]], PICTURE),
     "long": "L~" + "A" * 1_000_000,
 }
 
@@ -217,6 +244,7 @@ def test_ranges_of_numbers_are_round() -> None:
     assert number_edges(0.1, 0.4, 4, whole=False) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
     assert number_edges(700, 900_000, 12, whole=True) == [500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6]
     assert number_edges(700, 900_000, 5, whole=True) == [100, 1e3, 1e4, 1e5, 1e6]
+    assert len(number_edges(312.169147194205, 312.16914719420527, 10, whole=False)) == 2  # no finer than floats are
     assert number_edges(5, 5, 12, whole=True) == [5, 6]
 
 
