@@ -18,6 +18,7 @@ from search_api.auth import PrincipalDep
 from search_api.imagining import offered
 from search_api.question import DEFAULT_LIMIT, MAX_LIMIT, SearchQuery
 from search_api.routes.dependencies import EngineDep, JobsDep, checked_filter
+from search_api.routes.listing import ListForm, ListQuery
 from search_api.schemas import SearchRequest, SearchResponse
 from search_api.search import run_search
 
@@ -49,6 +50,7 @@ def search_image(  # noqa: PLR0917  FastAPI calls it by name
     engine: EngineDep,
     jobs: JobsDep,
     principal: PrincipalDep,
+    listing: ListForm,
     image: Annotated[UploadFile, File(description="a picture file")],
     filter: Annotated[str | None, Form(description="a filter as JSON", max_length=10_000)] = None,  # noqa: A002
     limit: Annotated[int, Form(ge=1, le=MAX_LIMIT)] = DEFAULT_LIMIT,
@@ -59,7 +61,14 @@ def search_image(  # noqa: PLR0917  FastAPI calls it by name
 ) -> SearchResponse:
     """Find pictures like an uploaded one, which is not kept longer than a drawing of it takes."""
     parsed = checked_filter(filter_from_text(filter), engine=engine, tenant=principal.tenant)
-    query = SearchQuery(image=image.file.read(), filter=parsed, limit=limit, cursor=cursor)
+    query = SearchQuery(
+        image=image.file.read(),
+        filter=parsed,
+        limit=limit,
+        cursor=cursor,
+        arrangement=listing.to_arrangement(),
+        facets=listing.to_facets(),
+    )
     answer = run_search(query, engine=engine, tenant=principal.tenant)
     offer = offered(query, answer, generate, engine=engine, tenant=principal.tenant, jobs=jobs)
     return SearchResponse.of(query, answer, offer)
@@ -70,13 +79,21 @@ def similar(  # noqa: PLR0917  the same
     asset_id: UUID,
     engine: EngineDep,
     principal: PrincipalDep,
+    listing: ListQuery,
     limit: Limit = DEFAULT_LIMIT,
     filter: FilterText = None,  # noqa: A002  the name of the field in HTTP
     cursor: CursorText = None,
 ) -> SearchResponse:
     """Find pictures like one of the catalogue, which is left out. Nothing is ever drawn for a GET."""
     parsed = checked_filter(filter_from_text(filter), engine=engine, tenant=principal.tenant)
-    query = SearchQuery(asset_id=AssetId(asset_id), filter=parsed, limit=limit, cursor=cursor)
+    query = SearchQuery(
+        asset_id=AssetId(asset_id),
+        filter=parsed,
+        limit=limit,
+        cursor=cursor,
+        arrangement=listing.to_arrangement(),
+        facets=listing.to_facets(),
+    )
     return SearchResponse.of(query, run_search(query, engine=engine, tenant=principal.tenant))
 
 

@@ -13,6 +13,8 @@ from search_api.facets import BEST, DEFAULT_VALUES, MAX_FACETS, MAX_VALUES, Face
 from search_api.rerank import RERANKED
 from search_api.schemas.values import Body
 
+FieldName = Annotated[str, Field(max_length=63)]
+
 
 class FacetIn(Body):
     """A field whose values are to be counted."""
@@ -53,7 +55,7 @@ class ListOptions(Body):
         description=f"whether the deployment's own function (PHOSPHENE_RERANK) orders the best {RERANKED} hits; null: "
         "where there is one",
     )
-    facets: list[Annotated[str, Field(max_length=63)] | FacetIn] = Field(
+    facets: list[FieldName | FacetIn] = Field(
         default_factory=list,
         max_length=MAX_FACETS,
         description="fields whose values are to be counted, over all pictures that the filter lets through and over "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ import httpx2
 import pytest
 
 from search_api.rerank import Candidate, RerankQuestion
-from tests.search_api.served import PICTURES, Served
+from tests.search_api.served import PICTURES, Served, png
 
 ARRANGEMENTS: dict[str, dict[str, Any]] = {
     "diversity": {"diversity": 0.4},
@@ -94,6 +95,37 @@ def test_similar_leaves_out_the_picture_asked_with(served: Served, how: dict[str
     hits = walked(served, 40, asset_id=asset, facets=["category"], **how)
     assert asset not in shown(hits)
     assert shown(hits)
+
+
+@pytest.mark.parametrize("how", [ARRANGEMENTS["all"], ARRANGEMENTS["near duplicates"]], ids=["all", "near duplicates"])
+def test_uploads_and_similar_pictures_are_arranged_and_counted_as_a_search_is(
+    served: Served, how: dict[str, Any]
+) -> None:
+    counted = ["category", "year"]
+    asset = served.search(text="a bird", limit=1)["hits"][0]["asset_id"]
+    asked = {"limit": 9, "facets": counted, **how}
+    told = served.search(asset_id=asset, **asked)
+    path = f"/v1/assets/{asset}/similar"
+    similar = served.client.get(path, params=asked).json()
+    assert shown(similar["hits"]) == shown(told["hits"])
+    assert similar["facets"] == told["facets"]
+    following = served.client.get(path, params={**asked, "cursor": similar["next_cursor"]}).json()
+    assert shown(following["hits"]) == shown(served.search(asset_id=asset, **asked, cursor=told["next_cursor"])["hits"])
+
+    picture = png(3)
+    told = served.search(image=base64.b64encode(picture).decode(), **asked)
+    form = {name: str(value) if isinstance(value, int | float) else value for name, value in asked.items()}
+    uploaded = served.client.post("/v1/search/image", files={"image": picture}, data=form).json()
+    assert shown(uploaded["hits"]) == shown(told["hits"])
+    assert uploaded["facets"] == told["facets"]
+    for wrong in ({"diversity": "2"}, {"collapse": "all"}, {"group_by": "nobody"}, {"facets": ["nobody"]}):
+        name = next(iter(wrong))
+        for answer in (
+            served.client.get(path, params=wrong),
+            served.client.post("/v1/search/image", files={"image": picture}, data=wrong),
+        ):
+            assert answer.status_code == 422, wrong
+            assert name in answer.json()["detail"]
 
 
 def test_groups_are_of_one_value_each_and_say_how_many_pictures_have_it(served: Served) -> None:
