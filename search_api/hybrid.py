@@ -30,7 +30,6 @@ from search_api.compose import Composed
 from search_api.listing import Stretch, page_of
 from search_api.word_cursors import DEPTH, MAX_LISTED, Shown, WordCursor, decoded, decoded_words
 
-BY_DEFAULT = Mode.PICTURE  # where a question is one text
 MAX_WORDS = 64  # of a question: the first are looked up
 
 
@@ -62,13 +61,13 @@ class WordedList(Protocol):
 def mode_of(blend: Blend, asked: Composed, *, index: VectorIndex, pictures_only: bool) -> Mode:
     """Say what a question is compared with. Raises InvalidQuery where there are no words to look up.
 
-    By default it is both where the question is one text. It is the picture where the engine looks no words up.
+    AUTO is both where the question is one text and the engine looks words up, unless `pictures_only`; else the picture.
     """
-    if blend.mode is not None and blend.mode is not Mode.PICTURE and asked.text is None:
+    if blend.mode is Mode.AUTO:
+        return Mode.HYBRID if asked.text is not None and index.ranks_words and not pictures_only else Mode.PICTURE
+    if blend.mode is not Mode.PICTURE and asked.text is None:
         raise InvalidQuery(f"mode {blend.mode} looks words up: ask with a text, or leave the mode out")
-    if blend.mode is not None:
-        return blend.mode
-    return BY_DEFAULT if asked.text is not None and index.ranks_words and not pictures_only else Mode.PICTURE
+    return blend.mode
 
 
 def list_name(blend: Blend, mode: Mode, question: str) -> str:

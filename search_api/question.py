@@ -107,7 +107,7 @@ class SearchQuery:
             nothing = "ask with a text, a picture, an asset, a vector, or several as parts"
             raise InvalidQuery(f"there is only a filter: {nothing}" if self.filter else nothing)
         self._require_bounds()
-        if self.prior_search and self.blend.mode not in (None, Mode.PICTURE):
+        if self.prior_search and self.blend.mode not in (Mode.AUTO, Mode.PICTURE):
             raise InvalidQuery("prior_search compares with pictures only: leave the mode out")
         if self.prior_search and self.words is None:
             raise InvalidQuery("prior_search is for questions in words: the prior expects what a text looks like")

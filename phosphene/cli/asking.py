@@ -26,7 +26,7 @@ Json = dict[str, Any]
 class WordsAsked:
     """How words are to be looked up beside the picture, as the command line has it; `weights` as PICTURE:WORDS."""
 
-    mode: Mode | None = None
+    mode: Mode = Mode.PICTURE
     fusion: Fusion = Fusion.RRF
     weights: str | None = None
     explain: bool = False

@@ -85,9 +85,12 @@ def search(
         str | None, typer.Option(metavar="FIELDS", help="Count the values of these fields: category,year.")
     ] = None,
     mode: Annotated[
-        Mode | None,
-        typer.Option(help="Compare a text with the picture, with its words (title, fields, file name), or with both."),
-    ] = None,
+        Mode,
+        typer.Option(
+            help="Compare a text with the picture, with its words (title, fields, file name), or with both; "
+            "auto: with both where that can be."
+        ),
+    ] = Mode.PICTURE,
     fusion: Annotated[Fusion, typer.Option(help="Both: the two lists are made one by ranks or scores.")] = Fusion.RRF,
     weights: Annotated[
         str | None, typer.Option(metavar="PICTURE:WORDS", help="What each of the two lists counts for, like 1:2.")

@@ -64,8 +64,9 @@ class Weights:
 
 
 class Mode(StrEnum):
-    """What a text is compared with: the pictures, the words that they carry, or both."""
+    """What a text is compared with: the pictures, the words that they carry, or both; AUTO: both where that can be."""
 
+    AUTO = "auto"
     HYBRID = "hybrid"
     PICTURE = "picture"
     WORDS = "words"
@@ -73,16 +74,11 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """How the two lists are made one. `mode` None: both for a text by itself, the picture for all else."""
+    """How the two lists are made one."""
 
-    mode: Mode | None = None
+    mode: Mode = Mode.PICTURE
     fusion: Fusion = Fusion.RRF
     weights: Weights = field(default_factory=Weights)
-
-    @property
-    def plain(self) -> bool:
-        """Whether nothing was said."""
-        return self == Blend()
 
 
 def fuse(

@@ -176,10 +176,10 @@ class SearchRequest(ListOptions):
         "generator's prior predicts for it; hits found so say `found_by: prior`",
     )
 
-    mode: Mode | None = Field(
-        None,
+    mode: Mode = Field(
+        Mode.PICTURE,
         description="what a text is compared with: the `picture`, its `words` (title, fields, file name), or both "
-        "(`hybrid`); null: the picture",
+        "(`hybrid`); `auto`: both where the question is one text and the index looks words up, else the picture",
     )
     fusion: Fusion = Field(Fusion.RRF, description="hybrid: the two lists are made one by ranks, or by weighted scores")
     weights: WeightsIn | None = Field(None, description="hybrid: what each list counts for; null: the same")
@@ -418,7 +418,7 @@ class SearchResponse(BaseModel):
     understood: UnderstoodOut = Field(description="how the question was understood")
     hits: list[HitOut]
     match: MatchOut = Field(description="of the question: the same on every page")
-    mode: Mode = Field(description="what the question was compared with")
+    mode: Mode = Field(description="what the question was compared with; never auto")
     next_cursor: str | None = Field(description="pass it as cursor for the hits after these; null at the end")
     timing_ms: TimingOut
     facets: dict[str, FacetOut] = Field(default_factory=dict, description="by field, in the order that was asked for")

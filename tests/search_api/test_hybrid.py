@@ -51,6 +51,20 @@ def test_a_code_that_nothing_carries_is_no_match_for_it(served: Served) -> None:
     assert served.search(text="zqx98765", mode="words", limit=3)["hits"] == []
 
 
+def test_by_itself_it_is_both_where_that_can_be(served: Served) -> None:
+    asset = served.search(text="bird", limit=1)["hits"][0]["asset_id"]
+    text, both = ({"text": "a bird animal", "limit": 9}, served.search(text="a bird animal", mode="hybrid", limit=9))
+    assert both["hits"] != served.search(**text)["hits"]
+    auto = served.search(**text, mode="auto")
+    assert (auto["mode"], auto["hits"]) == ("hybrid", both["hits"])
+    following = served.search(**text, mode="auto", cursor=auto["next_cursor"])
+    assert following["hits"] == served.search(**text, mode="hybrid", cursor=both["next_cursor"])["hits"]
+    for question in ({"asset_id": asset}, {"query": "2:bird + car"}, {"text": "bird", "prior_search": True}):
+        told = served.search(**question, mode="auto", limit=3)
+        assert told["mode"] == "picture"
+        assert told["hits"] == served.search(**question, limit=3)["hits"]
+
+
 def test_what_both_find_comes_before_what_one_finds(served: Served) -> None:
     """Creators are nothing that a picture shows."""
     title, creator = next((one["title"], one["creator"]) for one in served.records.values() if one.get("creator"))
