@@ -28,11 +28,26 @@ has the one table that maps them to a status.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+
+_LONGEST = 2000  # characters of a message
+_DIGITS = 20  # shown of a number that is longer than any that means something
+_LONG_NUMBER = re.compile(r"\d{40,}")
+
+
+def told(message: str) -> str:
+    """Shorten what a message repeats of its input: numbers of forty digits and more, and what goes on for pages."""
+    said = _LONG_NUMBER.sub(lambda number: f"{number[0][:_DIGITS]}… ({len(number[0]):,} digits)", message)
+    return said if len(said) <= _LONGEST else f"{said[: _LONGEST - 1]}…"
 
 
 class PhospheneError(Exception):
     """Root of the tree."""
+
+    def __str__(self) -> str:
+        """Give the message, shortened where it repeats more than helps."""
+        return told(super().__str__())
 
 
 class InvalidInput(PhospheneError):

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from phosphene.errors import InvalidFilter
-from phosphene.oklab import COLOUR_NAMES, MAX_TOLERANCE, steps_within
+from phosphene.oklab import COLOUR_NAMES, MAX_TOLERANCE, hex_of, rgb_of, steps_within
 from phosphene.places import HALF_ROUND_M, place_at
 from phosphene.types import Field, FieldKind, Place, TenantId
 
@@ -46,11 +46,20 @@ class Equals:
 
 
 @dataclass(frozen=True, slots=True)
+class NearColour:
+    """A colour, and how far others may be from it."""
+
+    colour: str  # "#ff8800"
+    tolerance: float  # OKLab distance
+
+
+@dataclass(frozen=True, slots=True)
 class AnyOf:
-    """The field has one of these values."""
+    """The field has one of these values. `colour` is what was asked for, where they are the steps around a colour."""
 
     field: str
     values: tuple[Scalar, ...]
+    colour: NearColour | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +223,8 @@ def _parse_colour(source: Mapping[str, object], fields: Mapping[str, Field]) -> 
         msg = f'"tolerance" is a number from 0 to {MAX_TOLERANCE}, not {_show(tolerance)}'
         raise InvalidFilter(msg)
     try:
-        return AnyOf(field.name, steps_within(colour, float(tolerance)))
+        asked = NearColour(hex_of(rgb_of(colour)), float(tolerance))
+        return AnyOf(field.name, steps_within(asked.colour, asked.tolerance), asked)
     except (ValueError, OverflowError) as error:
         named = f'; by name ask {{"field": "colours", "equals": {_show(colour)}}}' if colour in COLOUR_NAMES else ""
         msg = f"{error}{named}"
@@ -431,11 +441,13 @@ def typed_value(text: str, field: Field) -> object:
     return text
 
 
-def source_of(parsed: Filter) -> dict[str, object]:  # noqa: PLR0911  one for each kind
+def source_of(parsed: Filter) -> dict[str, object]:  # noqa: C901, PLR0911  one for each kind
     """Write a filter in its JSON form; the inverse of `parse_filter`."""
     match parsed:
         case Equals(field, value):
             return {"field": field, "equals": value}
+        case AnyOf(colour=NearColour(colour, tolerance)):
+            return {"colour": colour, "tolerance": tolerance}
         case AnyOf(field, values):
             return {"field": field, "any_of": list(values)}
         case Range(field):

@@ -29,6 +29,7 @@ from phosphene.filters import (
     Exists,
     Filter,
     Inside,
+    NearColour,
     Not,
     Range,
     Scalar,
@@ -454,6 +455,8 @@ def _written_condition(one: Filter) -> str:
             return f"{name}:*"
         case Equals(name, value):
             return f"{name}:{_value(value)}"
+        case AnyOf(colour=NearColour(colour, tolerance)):
+            return f"colour:{colour}~{_decimal(tolerance)}"
         case AnyOf(name, values):
             return f"{name}:{'|'.join(_value(value) for value in values)}"
         case Within(name, lat, lon, radius_m):

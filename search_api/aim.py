@@ -22,6 +22,7 @@ from phosphene.vectors.base import Payload, ScoredPoint, VectorIndex, VectorQuer
 
 LEAST_SPREAD: Final = 1e-6  # of cosines; below it they do not differ
 MOST_LOOKED_AT: Final = 20_000  # points, for one page; what lies behind them is not found by what has barriers
+MOST_FETCHED: Final = 40_000  # points, for one page, of the lists of all rows together
 _WORD = re.compile(r"\w+")
 _ES = ("ses", "xes", "zes", "ches", "shes")
 
@@ -101,15 +102,23 @@ class Aim:
     def nearest(
         self, limit: int, *, within: Filter, left_out: frozenset[PointId], index: VectorIndex
     ) -> list[ScoredPoint]:
-        """Give the best `limit` points, best first; fewer: there are no more among the first MOST_LOOKED_AT."""
-        fetch = limit + len(left_out)
+        """Give the best `limit` points, best first; fewer: there are no more among the first MOST_LOOKED_AT.
+
+        With m rows each is asked for MOST_FETCHED / m points at most, and the list ends there: 16 examples 2,500 deep.
+        """
+        deepest = MOST_FETCHED // len(self.best.rows)
+        fetch = min(limit + len(left_out), deepest)
         while True:
             listed = index.query([VectorQuery(row, fetch, within) for row in self.best.rows])
             best = self._best(listed)[:fetch]
             kept = self._let_in([point for point in best if point.id not in left_out], index)
-            if len(kept) >= limit or all(len(points) < fetch for points in listed) or fetch >= MOST_LOOKED_AT:
+            if (
+                len(kept) >= limit
+                or all(len(points) < fetch for points in listed)
+                or fetch >= min(MOST_LOOKED_AT, deepest)
+            ):
                 return kept[:limit]
-            fetch = min(2 * fetch, MOST_LOOKED_AT)
+            fetch = min(2 * fetch, MOST_LOOKED_AT, deepest)
 
     def _best(self, listed: Sequence[Sequence[ScoredPoint]]) -> list[ScoredPoint]:
         """Merge the lists of the rows: a point among the best k of the whole is among the best k of its best row."""

@@ -93,10 +93,7 @@ class Composed:
 
     def carry(self, cursor: str) -> str:
         """Put the scales into a cursor: measured again, they would be a little different, and so would the list."""
-        if not self.scales:
-            return cursor
-        numbers = json.dumps([[one.mean, one.spread] for one in self.scales], separators=(",", ":"))
-        return f"{base64.urlsafe_b64encode(numbers.encode()).decode().rstrip('=')}.{cursor}"
+        return join_cursor(self.scales, cursor)
 
 
 def compose(
@@ -143,6 +140,14 @@ def compose(
         fingerprint=_fingerprint(query, tenant, space.space),
         scales=tuple(gauge.used),
     )
+
+
+def join_cursor(scales: tuple[Scale, ...], cursor: str) -> str:
+    """Put scales in front of a cursor, which has no dot, whatever list it is of."""
+    if not scales:
+        return cursor
+    numbers = json.dumps([[one.mean, one.spread] for one in scales], separators=(",", ":"))
+    return f"{base64.urlsafe_b64encode(numbers.encode()).decode().rstrip('=')}.{cursor}"
 
 
 def split_cursor(cursor: str | None) -> tuple[tuple[Scale, ...], str | None]:

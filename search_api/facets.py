@@ -23,10 +23,13 @@ BEST = 1000  # hits that `among_best` counts
 MAX_FACETS = 16
 DEFAULT_VALUES = 12
 MAX_VALUES = 100
+MAX_RANGES = 200  # of all fields of a request: each is a count of its own over all pictures
 _MOST = 1e300  # the ranges end there, below what floats can't add up
 _FINEST = 1e-12  # width of a range, over the numbers in it
 _WIDE = 50  # greatest by least value: from here on ranges grow, 1 2 5 10 …
 _SPARE = 50  # values asked for beyond those shown: how many there are is then known, and ties are cut by name
+
+_LISTED = (FieldKind.KEYWORD, FieldKind.BOOL)  # value by value; others in ranges
 
 BestHits = Callable[[Filter | None], Sequence[ScoredPoint]]  # the best BEST hits of the question under another filter
 
@@ -73,7 +76,10 @@ class Facet:
 
 
 def checked_facets(asked: Sequence[FacetAsked], fields: Sequence[Field]) -> list[tuple[Field, int]]:
-    """Look up the fields to count. Raises InvalidQuery for one that is unknown, is no facet, or is named twice."""
+    """Look up the fields to count.
+
+    Raises InvalidQuery for one that is unknown, is no facet, or is named twice, and for more than MAX_RANGES ranges.
+    """
     known = {field.name: field for field in fields}
     offered = ", ".join(sorted(field.name for field in fields if field.is_facet))
     for one in asked:
@@ -85,6 +91,12 @@ def checked_facets(asked: Sequence[FacetAsked], fields: Sequence[Field]) -> list
             raise InvalidQuery(f"facets: {one.field!r} is {why}. Facets: {offered}")
     if len({one.field for one in asked}) < len(asked):
         raise InvalidQuery("facets: a field is named twice")
+    ranges = sum(one.limit for one in asked if known[one.field].kind not in _LISTED)
+    if ranges > MAX_RANGES:
+        raise InvalidQuery(
+            f"facets: {ranges:,} ranges of numbers and dates are asked for, {MAX_RANGES} in one request are counted: "
+            "name fewer fields, or give them a smaller limit"
+        )
     return [(known[one.field], one.limit) for one in asked]
 
 
@@ -111,7 +123,7 @@ def _counted(field: Field, limit: int, within: Filter, index: VectorIndex, best:
     pictures = index.count(within)
     missing = pictures - index.count(And((within, Exists(field.name))))
     found = {"field": field.name, "kind": field.kind, "pictures": pictures, "missing": missing, "best": len(best)}
-    if field.kind in (FieldKind.KEYWORD, FieldKind.BOOL):
+    if field.kind in _LISTED:
         among = Counter(value for point in best for value in _values_of(point, field))
         counts = _bools(field, within, index) if field.kind is FieldKind.BOOL else None
         counts = index.facet(field.name, limit=limit + _SPARE, filter=within) if counts is None else counts

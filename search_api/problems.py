@@ -75,7 +75,7 @@ def problem(
         "type": kind,
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": detail,
+        "detail": errors.told(detail),
         "instance": instance,
         **members,
     }
@@ -141,10 +141,14 @@ def _urn(kind: type[errors.PhospheneError]) -> str:
 
 
 def _entry(wrong: Mapping[str, Any]) -> dict[str, str]:
-    """Say what is wrong where, without repeating a megabyte of input."""
-    entry = {"where": ".".join(map(str, wrong["loc"])), "problem": str(wrong["msg"]).removeprefix("Value error, ")}
+    """Say what is wrong where, without repeating a megabyte of input; a strange field's name is input, too."""
+    where = ".".join(map(str, wrong["loc"]))
+    entry = {"where": _cut(where), "problem": errors.told(str(wrong["msg"]).removeprefix("Value error, "))}
     given = wrong.get("input")
     if isinstance(given, str | int | float | bool) and wrong["type"] != "missing":
-        shown = repr(given)
-        entry["given"] = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
+        entry["given"] = _cut(repr(given))
     return entry
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from phosphene.types import FieldKind
 from search_api import facets
 from search_api.arrange import ARRANGED, MAX_GROUP, NEAR_DUPLICATES, SPREAD, Arrangement
-from search_api.facets import BEST, DEFAULT_VALUES, MAX_FACETS, MAX_VALUES, FacetAsked
+from search_api.facets import BEST, DEFAULT_VALUES, MAX_FACETS, MAX_RANGES, MAX_VALUES, FacetAsked
 from search_api.rerank import RERANKED
 from search_api.schemas.values import Body
 
@@ -59,7 +59,8 @@ class ListOptions(Body):
         default_factory=list,
         max_length=MAX_FACETS,
         description="fields whose values are to be counted, over all pictures that the filter lets through and over "
-        f"the best {BEST} hits; a condition on a field does not narrow its own counts. Numbers and dates: in ranges",
+        f"the best {BEST} hits; a condition on a field does not narrow its own counts. Numbers and dates: in ranges, "
+        f"up to {MAX_RANGES} in one request",
         examples=[["category", {"field": "year", "limit": 6}]],
     )
 

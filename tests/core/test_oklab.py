@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phosphene.errors import InvalidFilter
-from phosphene.filters import AnyOf, Not, parse_filter, parse_terms
+from phosphene.filters import AnyOf, NearColour, Not, parse_filter, parse_terms
 from phosphene.oklab import MAX_TOLERANCE, STEP, hex_of, rgb_of, step_of, steps_within, to_oklab, to_rgb
 from phosphene.types import SYSTEM_FIELDS, Field, FieldKind
 
@@ -58,7 +58,7 @@ def test_a_colour_is_found_by_itself_without_any_tolerance(colour: tuple[int, in
 
 
 def test_colour_filters_are_written_in_json_and_as_terms() -> None:
-    near = AnyOf("palette", steps_within("#ff8800", 0.1))
+    near = AnyOf("palette", steps_within("#ff8800", 0.1), NearColour("#ff8800", 0.1))
     assert parse_filter({"colour": "#ff8800"}, SYSTEM_FIELDS) == near
     assert parse_filter({"not": {"colour": "f80", "tolerance": 0.1}}, SYSTEM_FIELDS) == Not(near)
     both = parse_terms(["colour=#ff8800", "colour!=#f80~0.05"], SYSTEM_FIELDS)

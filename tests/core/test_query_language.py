@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from phosphene.errors import InvalidQuery
 from phosphene.filters import And, AnyOf, Equals, Exists, Filter, Not, Range, Within
-from phosphene.query_language import MAX_EXCLUDED, MAX_PARTS, MAX_QUERY, ParsedQuery, Term, parse_query, write_query
+from phosphene.query_language import (
+    MAX_EXCLUDED,
+    MAX_PARTS,
+    MAX_QUERY,
+    ParsedQuery,
+    Term,
+    parse_query,
+    write_filter,
+    write_query,
+)
 from phosphene.types import SYSTEM_FIELDS, AssetId, Field, FieldKind
 
 FIELDS = (
@@ -35,6 +44,8 @@ def test_a_colour_is_looked_for_among_those_of_the_palette() -> None:
     assert isinstance(wider, AnyOf)
     assert set(near.values) < set(wider.values)
     assert read("car -colour:#ff0000") == ParsedQuery((Term("car"),), filter=Not(near))
+    assert write_filter(Not(near)) == "-colour:#ff0000~0.1"
+    assert read("car -colour:#ff0000~0.1").filter == Not(near)
     with pytest.raises(InvalidQuery, match="character 12"):
         read("car colour:#ff")
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from phosphene.filters import Equals
 from phosphene.types import Float32, PointId
 from phosphene.vectors.base import ScoredPoint, VectorIndex, VectorQuery
-from search_api.aim import Aim, Barrier, Scale, Scoring, words_in
+from search_api.aim import MOST_FETCHED, Aim, Barrier, Scale, Scoring, words_in
 
 DIMENSION = 4
 WITHIN = Equals("tenant", "t")
@@ -84,6 +84,24 @@ def test_a_list_is_the_best_of_all_points_that_nothing_keeps_out(
     expected = sorted(kept, key=lambda at: (-scores[at], at))[:limit]
     np.testing.assert_allclose([point.score for point in found], [scores[at] for at in expected], atol=1e-5)
     assert [point.id for point in found] == [name(at) for at in expected]
+
+
+def test_a_page_deep_down_of_many_examples_fetches_no_more_than_one_of_a_single_direction() -> None:
+    fetched: list[int] = []
+
+    class Counting(ListedIndex):
+        def query(self, queries: list[VectorQuery]) -> list[list[ScoredPoint]]:
+            fetched.append(sum(query.limit for query in queries))
+            return super().query(queries)
+
+    random = np.random.default_rng(0)
+    index = Counting(unit_rows(random, 3000), ["dog"] * 3000)
+    best = Scoring(unit_rows(random, 16), np.ones(16), np.zeros(16))
+    found = Aim(best).nearest(20_001, within=WITHIN, left_out=frozenset(), index=cast("VectorIndex", index))
+    assert fetched == [MOST_FETCHED]
+    scores = np.sort(best.scores(index.rows).max(axis=1))[::-1]
+    np.testing.assert_allclose([point.score for point in found], scores[: len(found)], atol=1e-5)
+    assert len(found) == MOST_FETCHED // 16
 
 
 def test_a_scale_is_that_of_the_background_and_says_nothing_of_a_few_pictures() -> None:

@@ -226,6 +226,17 @@ def test_a_typed_filter_and_a_sent_one_both_hold(served: Served) -> None:
     }
 
 
+def test_a_colour_is_told_back_as_it_was_asked_for_and_not_as_hundreds_of_steps(served: Served) -> None:
+    asked = {"or": [{"colour": "#ff8800", "tolerance": 0.2}, {"not": {"colour": "#0a0", "tolerance": 0.1}}]}
+    response = served.client.post("/v1/search", json={"text": "a cat", "filter": asked, "limit": 1})
+    assert response.json()["understood"]["filter"] == {
+        "or": [{"colour": "#ff8800", "tolerance": 0.2}, {"not": {"colour": "#00aa00", "tolerance": 0.1}}]
+    }
+    told = served.search(query="cat colour:#ff8800", limit=1)["understood"]
+    assert told["filter"] == {"colour": "#ff8800", "tolerance": 0.1}
+    assert told["note"] == "like “cat”, only colour:#ff8800~0.1"
+
+
 def test_what_can_not_be_drawn_of_a_question_is_told_beside_its_hits(served: Served) -> None:
     vector = embedded(served, "a cat")[0].tolist()
     for body, why in (

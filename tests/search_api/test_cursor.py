@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -13,12 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phosphene.errors import InvalidCursor
-from phosphene.types import PointId
+from phosphene.types import AssetId, PointId
 from phosphene.vectors.base import ScoredPoint
 from search_api import cursor as cursors
-from search_api.compose import split_cursor
+from search_api import remainder
+from search_api.aim import Scale
+from search_api.arrange import Entry
+from search_api.compose import join_cursor, split_cursor
 from search_api.cursor import MAX_NEAR, MAX_SEEN, SAME_SCORE, Cursor
 from search_api.listing import page_of
+from search_api.remainder import Remainder
+from search_api.word_cursors import Shown, WordCursor, decoded, decoded_words
 
 
 @dataclass
@@ -136,3 +142,57 @@ def test_a_cursor_of_another_question_is_refused() -> None:
     assert cursors.decode(text, query="cats").shown(point)
     with pytest.raises(InvalidCursor, match="another question"):
         cursors.decode(text, query="dogs")
+
+
+plain_cursors = st.builds(
+    lambda id_, score, seen: Cursor("q", score, id_, seen, frozenset([id_.hex[-12:]])),
+    ids,
+    st.floats(-1, 1),
+    st.integers(1, 10_000),
+)
+entries = st.builds(Entry, ids.map(AssetId), st.floats(-1, 1, width=32))
+of_each_kind = st.fixed_dictionaries(
+    {
+        "by score": plain_cursors,
+        "arranged": st.builds(
+            lambda listed, behind: Remainder("q", tuple(listed), behind),
+            st.lists(entries, max_size=5),
+            st.none() | plain_cursors.map(Cursor.encode),
+        ),
+        "of both": st.builds(
+            lambda shown, behind: Shown("q", shown, behind),
+            st.frozensets(st.binary(min_size=5, max_size=5), max_size=5),
+            st.none() | plain_cursors,
+        ),
+        "of words": st.builds(
+            lambda id_, score: WordCursor("q", "2026-11-23T12:00:00Z", score, id_, 10),
+            ids,
+            st.floats(0.001, 100),
+        ),
+    }
+)
+READERS: dict[str, Callable[[str], Any]] = {
+    "by score": lambda text: cursors.decode(text, query="q"),
+    "arranged": lambda text: remainder.decode(text, query="q"),
+    "of both": lambda text: decoded(text, name="q"),
+    "of words": lambda text: decoded_words(text, name="q"),
+}
+scales = st.lists(st.builds(Scale, st.floats(-1, 1), st.floats(1e-6, 1)), max_size=3).map(tuple)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(written=of_each_kind, carried=scales)
+def test_a_cursor_of_one_kind_is_never_taken_for_one_of_another(
+    written: dict[str, Any], carried: tuple[Scale, ...]
+) -> None:
+    for kind, cursor in written.items():
+        told, text = split_cursor(join_cursor(carried, cursor.encode()))
+        assert text is not None
+        assert (told, text) == (carried, cursor.encode())
+        assert READERS[kind](text) == cursor
+        for other, read in READERS.items():
+            strange = [text] if other != kind else []
+            strange += [join_cursor(carried, text)] if carried else []
+            for one in strange:
+                with pytest.raises(InvalidCursor):
+                    read(one)

@@ -84,6 +84,12 @@ WRONG = {
     "filter in SQL": ({"text": "a cat", "filter": {"field": "x'; DROP TABLE assets; --", "equals": 1}}, "no field"),
     "filter of the tenant": ({"text": "a cat", "filter": {"field": "tenant", "equals": "default"}}, "no field"),
     "filter of a wrong type": ({"text": "a cat", "filter": {"field": "width", "equals": "wide"}}, "width"),
+    "endless number": ({"text": "a cat", "filter": {"field": "width", "equals": 10**4000}}, "(4,001 digits) is beyond"),
+    "endless name": ({"text": "a cat", "n" * 100_000: 1}, "body.nnn"),
+    "endless ranges": (
+        {"text": "a cat", "facets": [{"field": name, "limit": 100} for name in ("width", "height", "bytes")]},
+        "300 ranges of numbers and dates are asked for, 200",
+    ),
     "address to fetch": ({"image_url": "gopher://example.org"}, None),
 }
 
