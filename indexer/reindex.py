@@ -35,7 +35,7 @@ TICK_S = 5.0  # about as often workers are told to look
 IDS_IN_A_TASK = 64
 STEP_LIMIT_S = 300.0  # of one step of a worker, whose task is ended after 900 s; what is done of it stays done
 CATCH_UP_S = 60.0  # a swap waits so long for pictures that have just come in
-DROP_GRACE_S = 60.0  # for other processes to answer from the space that stays
+DROP_GRACE_S = 60.0  # for other processes to leave the space that goes
 _PAGE = 1024  # pictures that are queued at once for workers
 _PAGES_IN_A_STEP = 64  # of pictures that may all be there already
 _FEWEST_WAITING = 2048  # of them that wait for workers
@@ -295,13 +295,11 @@ class _Step:
     def _drop(self, reindex: Reindex, gone: NamedSpace) -> bool:
         """Clear a space away, once nobody here is at it and others have had time to leave it."""
         self._engine.spaces.follow()
-        ended = reindex.ended_at or reindex.touched_at
-        alone = self._engine.settings.embedded
-        if not alone and (datetime.now(UTC) - ended).total_seconds() < DROP_GRACE_S:
+        if self._others_need(gone, since=reindex.ended_at or reindex.touched_at):
             return False
         if not self._engine.spaces.let_go(gone.space.id, wait_s=_IN_USE_S):
             return False
-        if alone:  # whoever held it may have registered pictures that now nobody else embeds
+        if self._engine.settings.embedded:  # whoever held it may have registered pictures that now nobody else embeds
             sweep_space(self._engine.current, engine=self._engine, stop=self._stop)
         self._engine.drop_vectors(gone.space)
         while self._reindexes.forget_part(gone.space.id):
@@ -311,6 +309,15 @@ class _Step:
         self._reindexes.dropped(reindex.id)
         log.info("the space %s of %s is dropped", gone.space.id, gone.model)
         return False
+
+    def _others_need(self, gone: NamedSpace, *, since: datetime) -> bool:
+        """Tell whether another process has the space open; one that does not leave it is not waited for without end."""
+        late = (datetime.now(UTC) - since).total_seconds() >= DROP_GRACE_S
+        holding_on = self._engine.presence.others_with(gone.space.id)
+        if late and holding_on:
+            names = ", ".join(one.name for one in holding_on)
+            log.warning("the space %s is dropped, though it is still open in %s", gone.space.id, names)
+        return bool(holding_on) and not late
 
     def _open(self, named: NamedSpace) -> OpenSpace:
         return self._engine.spaces.open(named)

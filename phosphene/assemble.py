@@ -36,6 +36,7 @@ from phosphene.nomatch.decision import Judge
 from phosphene.nomatch.words import words_key
 from phosphene.open_space import OpenSpace
 from phosphene.open_spaces import OpenSpaces
+from phosphene.presence import Presence
 from phosphene.settings import Settings
 from phosphene.text_embedding import TextEmbedder
 from phosphene.types import SYSTEM_FIELDS, Field, Modality, Sha256, Space, TenantId, sha256_of
@@ -73,6 +74,7 @@ class Engine:
         self.generating = threading.Lock()
         # Names this engine in leases: no two are alike, wherever and whenever they run.
         self.owner = f"{socket.gethostname()[:100]}/{os.getpid()}/{uuid4().hex[:12]}"
+        self.presence = Presence(catalog.processes, self.spaces, name=self.owner, alone=held is not None)
         self._generator_lock = threading.RLock()  # a large one loads for a minute: searches go on
         self._generator: Generator | None = None
         self._generator_weights: Sha256 | None = None
@@ -340,6 +342,7 @@ class Engine:
 
     def close(self) -> None:
         """Let go of everything, stores last."""
+        self.presence.hide()
         with self._lock, contextlib.ExitStack() as closing:
             if self.held is not None:
                 closing.callback(self.held.release)

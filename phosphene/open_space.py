@@ -67,6 +67,12 @@ class OpenSpace:
         return self._known or self.encoder.space
 
     @property
+    def space_if_known(self) -> Space | None:
+        """Which space it is, as far as that can be told without loading anything."""
+        encoder = self._encoder
+        return self._known if encoder is None else encoder.space
+
+    @property
     def encoder(self) -> Encoder:
         """The model that pictures and texts are embedded with.
 

@@ -128,6 +128,14 @@ class OpenSpaces:
         with self._lock:
             return next((one for one in (self.current, *self._others.values()) if one.space.id == space), None)
 
+    def standing(self) -> tuple[SpaceId | None, frozenset[SpaceId]]:
+        """Say which space answers here, and which are open, that one among them; None: none is open yet."""
+        with self._lock:
+            opened = [one for one in (self._current, *self._others.values()) if one is not None]
+            known = [space for space in (one.space_if_known for one in opened) if space is not None]
+            current = None if self._current is None else self._current.space_if_known
+        return None if current is None else current.id, frozenset(space.id for space in known)
+
     def keep_up(self) -> None:
         """Answer with the space that the catalogue names, and close those that are no longer written.
 

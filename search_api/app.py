@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 
 from phosphene import __version__
 from phosphene.assemble import Engine
+from phosphene.catalog.records import ProcessRole
 from phosphene.jobs import Jobs
 from search_api import problems
 from search_api.auth import LOCAL_TOKEN_HEADER, Doorkeeper
@@ -54,6 +55,7 @@ def create_app(engine: Engine, jobs: Jobs, *, local_token: str | None) -> FastAP
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engine.presence.show(ProcessRole.SERVER)
         yield
         app.state.stopping.set()
 

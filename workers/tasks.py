@@ -19,6 +19,7 @@ from celery.signals import task_prerun, worker_process_init, worker_process_shut
 from indexer.jobs import handlers
 from phosphene import logs, tracing
 from phosphene.assemble import Engine, open_engine
+from phosphene.catalog.records import ProcessRole
 from phosphene.errors import PhospheneError, Unavailable
 from phosphene.jobs import GENERATE_LIMIT_S, HEADER, TIME_LIMIT_S, CeleryJobs, JobName, going_on
 from workers.celery_app import TROUBLE, broker_of, log_to_stderr
@@ -46,6 +47,7 @@ class _Child:
                 except BaseException:
                     engine.close()
                     raise
+                engine.presence.show(ProcessRole.WORKER)
                 self._engine = engine
                 self._jobs = CeleryJobs(broker_of(settings))
                 self._handlers = handlers(engine, self._jobs)

@@ -16,6 +16,7 @@ from phosphene.catalog.database import Database
 from phosphene.catalog.duplicates import Duplicates
 from phosphene.catalog.labels import Labels
 from phosphene.catalog.migrate import check_schema, upgrade
+from phosphene.catalog.processes import Processes
 from phosphene.catalog.records import (
     Asset,
     AssetState,
@@ -57,6 +58,7 @@ class Catalog:
         self._database = database
         self.labels = Labels(database)
         self.reindexes = Reindexes(database)
+        self.processes = Processes(database)
         self.duplicates = Duplicates(database)
         self.collections = Collections(database)
 

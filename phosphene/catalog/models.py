@@ -382,6 +382,18 @@ class ReindexRow(Base):
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class ProcessRow(Base):
+    """A process that is up, the space that it answers from, and all that it has open; renewed every few seconds."""
+
+    __tablename__ = "processes"
+
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    role: Mapped[str] = mapped_column(String(16))
+    space_id: Mapped[str] = mapped_column(String(64))  # what may be dropped since
+    opened: Mapped[list[str]] = mapped_column(JsonValue)
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class CollectionRow(Base):
     """A curator's board. `version` counts its changes; pictures that leave it by being deleted don't count."""
 

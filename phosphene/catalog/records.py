@@ -326,6 +326,23 @@ class Reindex:
         return max(0, self.total - self.done) / pace
 
 
+class ProcessRole(StrEnum):
+    """What a process is there for."""
+
+    SERVER = "server"  # answers over HTTP
+    WORKER = "worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that is up, by a name that no other one has."""
+
+    name: str
+    role: ProcessRole
+    answers: SpaceId
+    opened: frozenset[SpaceId]  # that one among them
+
+
 class GenerationState(StrEnum):
     """How far a generation has come."""
 

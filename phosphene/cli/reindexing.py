@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TextIO
@@ -21,6 +23,7 @@ from phosphene.evaluation.golden import read_golden
 from search_api.schemas import GoldenIn, ReindexAction, ReindexOut, ReindexRequest, ReindexStatus
 
 POLL_S = 0.3
+SWITCH_S = 60.0  # so long other processes are waited for that are to answer with another model
 PLAIN_EVERY_S = 10.0
 _SAID = {
     ReindexState.BUILDING: "embedding with the new model",
@@ -123,10 +126,17 @@ def ended(status: ReindexStatus) -> bool:
 
 
 def await_end(read: Callable[[], ReindexStatus], step: Callable[[], bool]) -> ReindexStatus:
-    """Show how far it is until it has ended. `step` does some of it, and tells whether there is more at once."""
+    """Show how far it is until it has ended, and the processes that are up answer accordingly.
+
+    `step` does some of it, and tells whether there is more at once. Processes that don't go over are not waited for
+    longer than SWITCH_S.
+    """
     bar = ReindexBar()
+    leave_at = math.inf
     try:
-        while not ended(status := read()):
+        while not (ended(status := read()) and (status.switched or time.monotonic() >= leave_at)):
+            if ended(status):
+                leave_at = min(leave_at, time.monotonic() + SWITCH_S)
             bar.report(status.reindex)
             if not step():
                 time.sleep(POLL_S)
@@ -181,7 +191,7 @@ class ReindexBar:
 def lines(status: ReindexStatus) -> list[str]:
     """Say in words how it stands, and what can be done."""
     now = status.reindex
-    said = [f"{status.answers} answers (space {status.space})"]
+    said = [f"{status.answers} answers (space {status.space})", *_told_of(status)]
     if now is None:
         return [*said, "the model was never changed: phosphene reindex --model NAME moves to another one"]
     said.append(f"{now.before} -> {now.after}: {_standing(now)}")
@@ -189,6 +199,22 @@ def lines(status: ReindexStatus) -> list[str]:
     if now.error is not None:
         said.append(f"  it does not get on just now: {now.error}")
     return said
+
+
+def _told_of(status: ReindexStatus) -> list[str]:
+    """Say which processes are up, and name those that answer otherwise."""
+    if not status.processes:
+        return []
+    roles = Counter(one.role.value for one in status.processes)
+    up = " and ".join(f"{count} {role}{'' if count == 1 else 's'}" for role, count in sorted(roles.items()))
+    if status.switched:
+        return [f"  {up} up, all with the space that is to answer"]
+    others = Counter(one.space for one in status.processes)
+    return [
+        f"  {up} up; not all have gone over yet: "
+        + ", ".join(f"{n} with {space}" for space, n in others.most_common()),
+        *(f"    {one.role.value} {one.name}: {one.space}" for one in status.processes),
+    ]
 
 
 def _standing(now: ReindexOut) -> str:

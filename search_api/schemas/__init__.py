@@ -64,7 +64,7 @@ from search_api.schemas.ingests import (
     QuarantinePage,
 )
 from search_api.schemas.lists import FacetIn, FacetOut, FacetRangeOut, FacetValueOut, ListOptions
-from search_api.schemas.reindex import GateOut, ReindexAction, ReindexOut, ReindexRequest, ReindexStatus
+from search_api.schemas.reindex import GateOut, ProcessOut, ReindexAction, ReindexOut, ReindexRequest, ReindexStatus
 from search_api.schemas.search import (
     ExplanationOut,
     HitOut,
@@ -150,6 +150,7 @@ __all__ = [
     "OutliersOut",
     "PartIn",
     "Problem",
+    "ProcessOut",
     "QuarantineEntry",
     "QuarantinePage",
     "Readiness",

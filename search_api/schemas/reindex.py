@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from indexer.gates import Options
 from phosphene.assemble import Engine
-from phosphene.catalog.records import Reindex, ReindexState
+from phosphene.catalog.records import ProcessRole, Reindex, ReindexState
 from phosphene.types import TenantId
 from search_api.schemas.golden import MAX_GOLDEN, GoldenIn
 from search_api.schemas.values import Body, Text
@@ -115,11 +115,21 @@ class ReindexOut(BaseModel):
         )
 
 
+class ProcessOut(BaseModel):
+    """A process that is up, and what it answers from."""
+
+    name: str = Field(description="machine/process id/a number of its own")
+    role: ProcessRole
+    space: str = Field(description="the space that it answers from")
+
+
 class ReindexStatus(BaseModel):
     """Which model answers, and the change that is under way or was the last."""
 
     answers: str = Field(description="the model")
     space: str
+    processes: list[ProcessOut] = Field(description="those that serve or work, as far as they have shown life lately")
+    switched: bool = Field(description="all of them answer from the space that is to answer")
     reindex: ReindexOut | None = Field(description="null where the model was never changed")
 
     @classmethod
@@ -127,8 +137,13 @@ class ReindexStatus(BaseModel):
         """Look at it."""
         latest = engine.catalog.reindexes.latest()
         current = engine.current
+        serving = engine.catalog.reindexes.serving()
+        wanted = (current.space if serving is None else serving.answers.space).id
+        living = engine.presence.living()
         return cls(
             answers=current.model,
             space=current.space.id,
+            processes=[ProcessOut(name=one.name, role=one.role, space=one.answers) for one in living],
+            switched=all(one.answers == wanted for one in living),
             reindex=None if latest is None else ReindexOut.of(latest),
         )

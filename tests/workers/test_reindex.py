@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,10 +17,12 @@ from indexer.payload import payload_of
 from indexer.pipeline import add_asset, ingest, remove_asset, update_asset_metadata
 from indexer.reindex import advance, finish, roll_back, start_reindex
 from phosphene.assemble import Engine, open_engine, open_jobs
-from phosphene.catalog.records import NamedSpace, Reindex, ReindexState
+from phosphene.catalog.records import NamedSpace, ProcessRole, Reindex, ReindexState
+from phosphene.cli.reindexing import lines
 from phosphene.jobs import Jobs
 from phosphene.types import DEFAULT_TENANT as T
 from phosphene.types import point_id
+from search_api.schemas import ReindexStatus
 from search_api.search import SearchQuery, run_search
 from tests.indexer.conftest import make_model, save_picture, save_pictures
 from tests.workers.conftest import Cluster, eventually
@@ -48,6 +53,19 @@ def answered(engine: Engine) -> str:
     return answer.space
 
 
+@contextmanager
+def pinned(engine: Engine, named: NamedSpace) -> Iterator[None]:
+    """Answer from a space as though nothing had changed, as a process does that hangs."""
+    space = engine.spaces.open(named)
+    with space.held():
+        _ = engine.current, space.encoder
+        engine.spaces._current = space
+        engine.spaces._look_at = math.inf
+        engine.presence.show(ProcessRole.SERVER)
+        eventually("it is seen", lambda: engine.owner in {one.name for one in engine.presence.living()})
+        yield
+
+
 def change_some(engine: Engine, jobs: Jobs, folder: Path, *, seed: int) -> None:
     """Bring a picture in, describe another, take a third out."""
     known = engine.catalog.page_assets(tenant=T, after=None, limit=PICTURES)
@@ -55,6 +73,20 @@ def change_some(engine: Engine, jobs: Jobs, folder: Path, *, seed: int) -> None:
     add_asset(data, engine=engine, tenant=T, uri=f"upload:{seed}", jobs=jobs)
     update_asset_metadata(T, known[seed % 7].id, engine=engine, title=f"Title {seed}", metadata={"year": seed})
     remove_asset(T, known[-1 - seed % 5].id, engine=engine)
+
+
+def finish_around_one_that_hangs(engine: Engine, jobs: Jobs, given_up: NamedSpace) -> None:
+    """Finish a change while one process more answers from the space before; give it up when that one has ended."""
+    eventually("all have gone over", lambda: ReindexStatus.of(engine).switched)
+    with open_engine(engine.settings, command="test") as hanging, pinned(hanging, given_up):
+        finish(engine=engine)
+        standing = ReindexStatus.of(engine)
+        assert sorted(one.role for one in standing.processes) == ["server", "server", "worker"]
+        assert not standing.switched
+        assert f"server {hanging.owner}: {given_up.space.id}" in "\n".join(lines(standing))
+        advance(engine=engine, jobs=jobs)
+        assert engine.catalog.reindexes.embedded(given_up.space.id) == PICTURES, "it is in use there"
+    eventually("all have left it", lambda: not engine.presence.others_with(given_up.space.id))
 
 
 def test_workers_build_and_the_api_goes_over_by_itself(
@@ -68,6 +100,7 @@ def test_workers_build_and_the_api_goes_over_by_itself(
     jobs = open_jobs(settings, {})
     with open_engine(settings, command="test") as engine:
         engine.warm()
+        engine.presence.show(ProcessRole.SERVER)
         with cluster.worker() as first:
             ingest([str(tmp_path / "pictures")], engine=engine, tenant=T, jobs=jobs)
             space = engine.current.space.id
@@ -104,10 +137,9 @@ def test_workers_build_and_the_api_goes_over_by_itself(
             assert answered(engine) == before
             reindex.swap(engine=engine)
             eventually("swapped again", lambda: answered(engine) == moved.after.space.id, output=second.output)
-            finish(engine=engine)
-        monkeypatch.setattr(reindex, "DROP_GRACE_S", 0.0)
-        while not status(engine).dropped:
-            advance(engine=engine, jobs=jobs)
+            finish_around_one_that_hangs(engine, jobs, moved.before)
+        monkeypatch.setattr(reindex, "DROP_GRACE_S", math.inf)  # it is dropped since the others say that they have left
+        eventually("dropped", lambda: not advance(engine=engine, jobs=jobs) and status(engine).dropped)
         assert answered(engine) == moved.after.space.id
         assert require_same(engine, moved.after) == PICTURES
         assert engine.catalog.reindexes.embedded(moved.before.space.id) == 0
