@@ -5,7 +5,8 @@ from __future__ import annotations
 from phosphene.assemble import Engine
 from phosphene.errors import Forbidden
 from phosphene.types import TenantId
-from search_api.embedding import embed_all, require_space
+from search_api.compose import require_space
+from search_api.embedding import embed_all
 from search_api.schemas import EmbeddingsRequest, EmbeddingsResponse, SimilarityRequest, SimilarityResponse
 from search_api.schemas.embeddings import Fetch
 from search_api.similarity import compare
@@ -22,7 +23,7 @@ def embeddings_of(
     """Embed what a request names. Raises InvalidQuery, PictureError, NotFound, Forbidden, SpaceMismatch."""
     asked = body.to_embeddables(fetch)
     with engine.answering() as space:
-        require_space(body.space, space)
+        require_space(body.space, space.space)
         rows = embed_all(asked, space, engine=engine, tenant=tenant).rows
         return EmbeddingsResponse.of(body, space.space, rows)
 

@@ -25,7 +25,7 @@ import numpy as np
 from phosphene.assemble import Engine
 from phosphene.decoding import DecoderPool
 from phosphene.encoders import Encoder
-from phosphene.errors import InvalidCursor, InvalidQuery
+from phosphene.errors import InvalidCursor, InvalidQuery, SpaceMismatch
 from phosphene.filters import Filter, tenant_filter
 from phosphene.nomatch.evidence import HEAD
 from phosphene.open_space import OpenSpace
@@ -193,7 +193,7 @@ class _Embedder:
             self._engine.catalog.asset(self._tenant, part.asset_id)  # NotFound, also where it is another tenant's
             found = _embedding_of(part.asset_id, self._space.index)
         else:
-            found = checked_vector(part.vector, self._space.space)
+            found = checked_vector(part.vector, self._space.space, named_space=part.space)
         return np.asarray(found.rows[0], dtype=np.float32)
 
     def text(self, text: str) -> Float32:
@@ -300,8 +300,18 @@ def _embedding_of(asset: AssetId, index: VectorIndex) -> UnitEmbeddings:
     return UnitEmbeddings(space, np.asarray(vector, dtype=np.float32)[None])
 
 
-def checked_vector(vector: Numbers | None, space: Space) -> UnitEmbeddings:
-    """Make a vector (d,) of any length a unit embedding (1, d). Raises InvalidQuery."""
+def require_space(named: str | None, space: Space) -> None:
+    """Refuse to answer from another space than the caller counts on. Raises SpaceMismatch."""
+    if named is not None and named != space.id:
+        raise SpaceMismatch(f"this catalogue answers in {space.id} now, not in {named}: embed again with it")
+
+
+def checked_vector(vector: Numbers | None, space: Space, *, named_space: str | None) -> UnitEmbeddings:
+    """Make a vector (d,) of any length a unit embedding (1, d); `named_space`: what its owner says it is of.
+
+    Raises InvalidQuery, SpaceMismatch.
+    """
+    require_space(named_space, space)
     row = np.asarray(vector, dtype=np.float64)
     if row.shape != (space.dimension,):
         msg = f"a vector of {space.id} has {space.dimension} numbers, not {row.size}"

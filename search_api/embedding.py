@@ -40,6 +40,7 @@ class Embeddable:
     image: bytes | None = None
     asset_id: AssetId | None = None
     vector: Numbers | None = None
+    space: str | None = None  # that the vector is of, as far as its owner says
 
     def __post_init__(self) -> None:
         """Refuse what is not one thing. Raises InvalidQuery."""
@@ -50,7 +51,7 @@ class Embeddable:
 def embed_all(asked: Sequence[Embeddable], space: OpenSpace, *, engine: Engine, tenant: TenantId) -> UnitEmbeddings:
     """Embed things of any kind, in their order: (n, d). Each kind takes one batch, each asset once.
 
-    Raises InvalidQuery, PictureError and NotFound (asset_id), all of which say which one it was.
+    Raises InvalidQuery, SpaceMismatch, PictureError and NotFound (asset_id), all of which say which one it was.
     """
     rows = np.empty((len(asked), space.space.dimension), dtype=np.float32)
     texts = [(at, _text(one)) for at, one in enumerate(asked) if one.text is not None]
@@ -66,12 +67,6 @@ def embed_all(asked: Sequence[Embeddable], space: OpenSpace, *, engine: Engine, 
         if one.vector is not None:
             rows[at] = _vector(one, space)
     return UnitEmbeddings(space.space, rows)
-
-
-def require_space(named: str | None, space: OpenSpace) -> None:
-    """Refuse to answer from another space than the caller counts on. Raises SpaceMismatch."""
-    if named is not None and named != space.space.id:
-        raise SpaceMismatch(f"this catalogue answers in {space.space.id} now, not in {named}: embed again with it")
 
 
 def written(rows: Float32, encoding: Encoding) -> list[list[float]] | list[str]:
@@ -139,7 +134,7 @@ def _assets(asked: Sequence[Embeddable], space: OpenSpace, *, engine: Engine, te
 
 def _vector(one: Embeddable, space: OpenSpace) -> Float32:
     try:
-        row: Float32 = checked_vector(one.vector, space.space).rows[0]
-    except InvalidQuery as error:
-        raise InvalidQuery(f"{one.name}: {error}") from error
+        row: Float32 = checked_vector(one.vector, space.space, named_space=one.space).rows[0]
+    except (InvalidQuery, SpaceMismatch) as error:
+        raise type(error)(f"{one.name}: {error}") from error
     return row

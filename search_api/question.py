@@ -38,13 +38,15 @@ class Strategy(StrEnum):
 class Part:
     """One thing to ask with: exactly one of text, image, asset_id and vector; a weight below 0 leads away from it.
 
-    `image` is the bytes of a picture file, `vector` is (d,) numbers of any length but 0, in the space of the engine.
+    `image` is the bytes of a picture file, `vector` is (d,) numbers of any length but 0, in the space of the
+    engine; `space` is what its owner says it is of.
     """
 
     text: str | None = None
     image: bytes | None = None
     asset_id: AssetId | None = None
     vector: Numbers | None = None
+    space: str | None = None
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -78,6 +80,7 @@ class SearchQuery:
     `edit`: the question is turned from what one caption says to what the other says before it is asked.
     `prior_search`: a text that finds no match is asked again with the embedding that the prior predicts for it.
     `blend`: whether and how words are looked up beside the picture. `explain`: say of each hit what found it.
+    `space`: no other one is to answer.
     """
 
     text: str | None = None
@@ -97,6 +100,7 @@ class SearchQuery:
     facets: tuple[FacetAsked, ...] = ()
     blend: Blend = field(default_factory=Blend)
     explain: bool = False
+    space: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what is no question. Raises InvalidQuery."""

@@ -18,7 +18,7 @@ from typing import Literal
 from phosphene import metrics, tracing
 from phosphene.assemble import Engine
 from phosphene.catalog.records import Asset
-from phosphene.errors import InvalidCursor, InvalidInput, InvalidQuery, Overloaded
+from phosphene.errors import InvalidCursor, InvalidInput, InvalidQuery, Overloaded, SpaceMismatch
 from phosphene.filters import Filter
 from phosphene.generation.retrieve import towards
 from phosphene.nomatch.decision import Match, Question
@@ -29,7 +29,7 @@ from phosphene.vectors.base import ScoredPoint, VectorIndex, asset_of
 from phosphene.words.fusion import Mode
 from search_api import cursor as cursors
 from search_api.arrange import Entry
-from search_api.compose import Composed, compose, split_cursor
+from search_api.compose import Composed, compose, require_space, split_cursor
 from search_api.cursor import Cursor
 from search_api.facets import BEST, Facet, checked_facets, count_facets
 from search_api.hybrid import Explanation, explain_picture, list_name, mode_of, with_words, worded_list
@@ -111,13 +111,14 @@ def run_search(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> Searc
 
     A page can be shorter than the limit where pictures were deleted meanwhile; next_cursor tells whether it goes on.
     All of an answer comes from one space. While the model is being changed, a cursor goes on in the space that it came
-    from. Raises InvalidQuery, InvalidCursor, PictureError, NotFound (asset_id) and Unavailable; with prior_search also
-    ModelError and SpaceMismatch, where there is no generator of the catalogue's CLIP space.
+    from. Raises InvalidQuery, InvalidCursor, PictureError, NotFound (asset_id), Unavailable, and SpaceMismatch where
+    the question, or a vector in it, names another space; with prior_search also ModelError, and SpaceMismatch where
+    there is no generator of the catalogue's CLIP space.
     """
     with engine.answering() as space:
         try:
             return _answer(query, space, engine=engine, tenant=tenant)
-        except InvalidQuery as error:  # as a vector of the other space
+        except (InvalidQuery, SpaceMismatch) as error:  # as a vector of the other space
             if query.cursor is None:
                 raise
             refused: InvalidInput = error
@@ -125,12 +126,13 @@ def run_search(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> Searc
             refused = error
     for other in engine.written():
         if other is not space:
-            with other.held(), contextlib.suppress(InvalidCursor, InvalidQuery):
+            with other.held(), contextlib.suppress(InvalidCursor, InvalidQuery, SpaceMismatch):
                 return _answer(query, other, engine=engine, tenant=tenant)
     raise refused
 
 
 def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: TenantId) -> SearchAnswer:
+    require_space(query.space, space.space)
     watch = _Stopwatch()
     how = arrangement_of(query, engine=engine, tenant=tenant)
     wanted = checked_facets(query.facets, engine.fields(tenant)) if query.facets else []

@@ -10,7 +10,8 @@ import numpy as np
 from phosphene.assemble import Engine
 from phosphene.errors import InvalidQuery
 from phosphene.types import Float32, Space, TenantId
-from search_api.embedding import Embeddable, embed_all, require_space
+from search_api.compose import require_space
+from search_api.embedding import Embeddable, embed_all
 
 CLIP_SCORE_WEIGHT = 2.5
 
@@ -49,7 +50,7 @@ def compare(
     if pairs and (right is None or len(right) != len(left)):
         raise InvalidQuery(f"pairs need as many on the right as on the left: {len(left)}, not {len(right or ())}")
     with engine.answering() as space:
-        require_space(named_space, space)
+        require_space(named_space, space.space)
         every = embed_all([*left, *(right or ())], space, engine=engine, tenant=tenant).rows
         first = every[: len(left)]
         second = every[len(left) :] if right is not None else first

@@ -45,6 +45,7 @@ class Input:
     picture: Path | None = None
     asset: UUID | None = None
     vector: Float32 | None = None
+    space: str | None = None  # that the vector is of, where the file beside it says so
 
     def read(self) -> bytes:
         """Read the picture. Raises InvalidInput."""
@@ -61,7 +62,7 @@ class Input:
             return ComparedIn(image=self.read())
         vector = None if self.vector is None else to_base64(self.vector)
         try:
-            return ComparedIn(text=self.text, asset_id=self.asset, vector=vector)
+            return ComparedIn(text=self.text, asset_id=self.asset, vector=vector, space=self.space)
         except ValidationError as error:
             raise InvalidInput(f"{output.cut(self.shown, _SHOWN)!r}: {error.errors()[0]['msg']}") from error
 
@@ -192,7 +193,18 @@ def _rows(path: str) -> list[Input]:
     if rows.ndim not in (1, 2) or rows.dtype.kind not in "fiu":
         raise InvalidInput(f"@{path} holds {rows.dtype} of shape {rows.shape}: vectors are rows (n, d) of numbers")
     rows = np.atleast_2d(rows).astype(np.float32)
-    return [Input(f"@{path}[{at}]", vector=row) for at, row in enumerate(rows)]
+    space = _space_beside(path)
+    return [Input(f"@{path}[{at}]", vector=row, space=space) for at, row in enumerate(rows)]
+
+
+def _space_beside(path: str) -> str | None:
+    """Read what `phosphene embed` has written beside the vectors; None where it is not there."""
+    try:
+        said = json_text.loads(Path(f"{path}.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    space = said.get("space") if isinstance(said, dict) else None
+    return space if isinstance(space, str) else None
 
 
 def _embedded(asked: Sequence[Input], chosen: Backend) -> Iterator[tuple[Input, str, Float32]]:

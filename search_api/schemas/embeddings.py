@@ -13,7 +13,7 @@ from phosphene.types import AssetId, Float32, Space
 from search_api.embedding import Embeddable, Encoding, from_base64, to_base64, written
 from search_api.question import MAX_TEXT
 from search_api.schemas.search import MAX_DIMENSION
-from search_api.schemas.values import Body, PictureBytes
+from search_api.schemas.values import Body, PictureBytes, SpaceName, VectorSpace, require_beside_vector
 from search_api.similarity import Similarity
 
 MAX_EMBEDDED = 64  # texts, and pictures, in one request
@@ -27,9 +27,6 @@ Caption = Annotated[str, Field(min_length=1, max_length=2 * MAX_TEXT)]
 Address = Annotated[str, Field(max_length=2048)]
 EncodingIn = Annotated[
     Encoding, Field(description="float: lists of numbers; base64: of little-endian float32, a quarter of the size")
-]
-SpaceName = Annotated[
-    str | None, Field(max_length=64, description="refuse to answer where another space answers by now")
 ]
 Vectors = list[list[float]] | list[str]
 
@@ -117,6 +114,7 @@ class ComparedIn(Body):
         | Annotated[str, Field(min_length=1, max_length=8 * MAX_DIMENSION)]
         | None
     ) = Field(None, description="an embedding in this server's space, as numbers or as base64, of any length")
+    space: VectorSpace = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -125,6 +123,7 @@ class ComparedIn(Body):
             said = f"{' and '.join(given)} at once" if given else "none of them"
             msg = f"give exactly one of {', '.join(_KINDS)}, not {said}"
             raise ValueError(msg)
+        require_beside_vector(self.space, self.vector)
         return self
 
     def to_embeddable(self, name: str, fetch: Fetch) -> Embeddable:
@@ -139,6 +138,7 @@ class ComparedIn(Body):
             image=image,
             asset_id=AssetId(self.asset_id) if self.asset_id is not None else None,
             vector=vector,
+            space=self.space,
         )
 
 

@@ -32,7 +32,7 @@ from search_api.question import (
 from search_api.schemas.assets import AssetOut, asset_fields
 from search_api.schemas.generations import EditIn, OfferOut
 from search_api.schemas.lists import FacetOut, ListOptions
-from search_api.schemas.values import Body, FilterIn, PictureBytes
+from search_api.schemas.values import Body, FilterIn, PictureBytes, SpaceName, VectorSpace, require_beside_vector
 from search_api.search import Hit, SearchAnswer
 from search_api.understood import Understood, UnderstoodPart, understood
 
@@ -56,10 +56,12 @@ class SourceIn(Body):
     vector: list[FiniteFloat] | None = Field(
         None, min_length=1, max_length=MAX_DIMENSION, description="an embedding in this server's space, of any length"
     )
+    space: VectorSpace = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         _require_one(self)
+        require_beside_vector(self.space, self.vector)
         return self
 
     def to_part(self, fetched: Mapping[str, bytes], *, weight: float = 1.0) -> Part:
@@ -69,6 +71,7 @@ class SourceIn(Body):
             image=fetched[self.image_url] if self.image_url is not None else self.image,
             asset_id=AssetId(self.asset_id) if self.asset_id is not None else None,
             vector=np.array(self.vector, dtype=np.float64) if self.vector is not None else None,
+            space=self.space,
             weight=weight,
         )
 
@@ -167,6 +170,7 @@ class SearchRequest(ListOptions):
     vector: list[FiniteFloat] | None = Field(
         None, min_length=1, max_length=MAX_DIMENSION, description="an embedding in this server's space, of any length"
     )
+    space: SpaceName = None
     filter: FilterIn | None = None
     limit: int = Field(DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="hits on a page")
     cursor: str | None = Field(None, description="next_cursor of the page before; the rest of the question as it was")
@@ -234,6 +238,7 @@ class SearchRequest(ListOptions):
             facets=self.to_facets(),
             blend=self.blend,
             explain=self.explain,
+            space=self.space,
         )
 
     @property

@@ -20,9 +20,26 @@ from pydantic import (
 from phosphene.places import place_of
 from phosphene.types import Place
 
+SpaceName = Annotated[
+    str | None, Field(max_length=64, description="refuse (422) to answer where another space answers by now")
+]
+VectorSpace = Annotated[
+    str | None,
+    Field(
+        max_length=64,
+        description="beside a vector: the `space` that the answer with it has named; refused (422) where another space "
+        "answers by now. Without it a vector of another model with as many numbers is compared without a word",
+    ),
+]
 MAX_TITLE = 500
 MAX_FIELDS = 200
 MAX_VALUE = 10_000
+
+
+def require_beside_vector(space: str | None, vector: object) -> None:
+    """Refuse a space that is said of nothing. Raises ValueError."""
+    if space is not None and vector is None:
+        raise ValueError("space says what a vector is of: it goes beside one")
 
 
 def _from_base64(value: object) -> object:

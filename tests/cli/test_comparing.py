@@ -81,8 +81,13 @@ def test_vectors_come_as_lines_and_as_a_file_here_and_from_a_server(shell: Shell
         assert "Phosphene is at" in server.stdout.readline()
         stored = shell.run("embed", "a cat", "@noise*.png", "-o", "four.npy", "--json")
         compared = shell.run("similarity", "a cat", "a dog", "--with", "@four.npy", "--json")
+        np.save(shell.folder / "old.npy", np.load(shell.folder / "four.npy"))
+        (shell.folder / "old.npy.json").write_text('{"space": "old-0123456789ab"}')
+        outdated = shell.run("similarity", "a cat", "--with", "@old.npy")
         server.send_signal(signal.SIGTERM)
     assert stored.returncode == 0, stored.stderr
+    assert outdated.returncode == 2
+    assert "not in old-0123456789ab: embed again with it" in outdated.stderr
     rows = np.load(shell.folder / "four.npy")
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows, [one["embedding"] for one in said[:4]], atol=1e-4)

@@ -121,6 +121,13 @@ WRONG: dict[str, tuple[str, Any, int, str]] = {
     "nothing": ("/v1/embeddings", {}, 422, "texts, images, image_urls, asset_ids"),
     "an unknown encoding": ("/v1/embeddings", {"texts": ["a"], "encoding": "hex"}, 422, "encoding"),
     "another space": ("/v1/embeddings", {"texts": ["a"], "space": "other-123"}, 422, "other-123"),
+    "a vector of another space": (
+        "/v1/similarity",
+        {"left": [{"text": "a"}, {"vector": [1.0] * 256, "space": "other-123"}]},
+        422,
+        "left.1: this catalogue answers in",
+    ),
+    "a space of a text": ("/v1/similarity", {"left": [{"text": "a", "space": "other-123"}]}, 422, "beside one"),
     "too many texts": ("/v1/embeddings", {"texts": ["a"] * 65}, 422, "texts"),
     "no picture": ("/v1/embeddings", {"images": ["aGVsbG8sIHdvcmxk"]}, 422, "images.0"),
     "white text": ("/v1/embeddings", {"texts": ["a", " "]}, 422, "texts.1"),

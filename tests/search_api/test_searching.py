@@ -62,6 +62,28 @@ def test_a_vector_of_any_length_finds_the_same(served: Served) -> None:
     np.testing.assert_allclose([h["score"] for h in by_vector], [h["score"] for h in by_text], atol=1e-5)
 
 
+def test_a_vector_says_of_which_space_it_is(served: Served) -> None:
+    embedded = served.client.post("/v1/embeddings", json={"texts": ["a red car"]}).json()
+    own: dict[str, Any] = {"vector": embedded["texts"][0], "space": embedded["space"]}
+    assert served.search(**own)["hits"] == served.search(vector=own["vector"])["hits"]
+    assert served.search(parts=[own, {"text": "a road"}], space=own["space"])["space"] == own["space"]
+    other = own | {"space": "another-0123456789ab"}
+    questions: list[dict[str, Any]] = [
+        other,
+        {"parts": [{"text": "a road"}, other]},
+        {"text": "a road", "exclude": [other]},
+        {"context": [{"positive": other, "negative": {"text": "a road"}}]},
+        {"text": "a road", "space": other["space"]},
+    ]
+    for question in questions:
+        refused = served.client.post("/v1/search", json=question)
+        assert refused.status_code == 422, refused.text
+        assert f"answers in {own['space']} now, not in another-0123456789ab" in refused.json()["detail"]
+    misplaced = served.client.post("/v1/search", json={"parts": [{"text": "a road", "space": own["space"]}]})
+    assert misplaced.status_code == 422
+    assert "it goes beside" in misplaced.text
+
+
 def test_scores_are_cosines_of_the_embeddings(served: Served) -> None:
     for hit in served.search(text="the moon", limit=3)["hits"]:
         picture = base64.b64encode(served.client.get(hit["original_url"]).content).decode()
