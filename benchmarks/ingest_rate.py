@@ -28,6 +28,7 @@ from PIL import Image
 
 from indexer.pipeline import ingest
 from phosphene.assemble import Engine, open_engine
+from phosphene.encoders import batch_size_of
 from phosphene.model_files import STARTER
 from phosphene.settings import Settings
 from phosphene.types import DEFAULT_TENANT, Pixels
@@ -111,7 +112,7 @@ def compare(name: str, settings: Settings, pictures: Path, *, rounds: int) -> No
                 if encoder is None:
                     encoder = engine.encoder
                     pixels = decoded(engine, files)
-                    encoder.encode_pixels(pixels[: settings.batch_size])
+                    encoder.encode_pixels(pixels[: batch_size_of(encoder)])
                 engine.current._encoder = encoder  # noqa: SLF001  loading it again would only take time
                 engine.catalog.record_space(encoder.space)
                 decoded(engine, files[:4])
@@ -144,7 +145,7 @@ def decoded(engine: Engine, files: list[Path]) -> Pixels:
 
 def in_batches(engine: Engine, pixels: Pixels) -> None:
     """Encode as ingest does."""
-    size = engine.settings.batch_size
+    size = engine.current.batch_size
     for start in range(0, len(pixels), size):
         engine.encoder.encode_pixels(pixels[start : start + size]).unit()
 

@@ -105,7 +105,7 @@ def store(
     """Write the points of a batch, then note them as indexed, and quarantine what could not be encoded."""
     with metrics.embed_stage("upsert"):
         _store(engine, space, owners, ids, embedded)
-    metrics.BATCH_FILL.observe(len(ids) / engine.settings.batch_size)
+    metrics.BATCH_FILL.observe(len(ids) / space.batch_size)
     metrics.EMBEDDED.inc(len(embedded.kept))
     show_life()
 
@@ -186,7 +186,7 @@ def embed_assets(asset_ids: Sequence[AssetId], *, engine: Engine, spaces: Sequen
     done = 0
     for space in engine.written() if spaces is None else spaces:
         with space.held():
-            for chunk in _chunks(asset_ids, engine.settings.batch_size):
+            for chunk in _chunks(asset_ids, space.batch_size):
                 done += _work_on(_lease(engine, space, limit=len(chunk), asset_ids=chunk), engine, space)
     return done
 
@@ -218,10 +218,11 @@ def sweep_space(
     try:
         with space.held():
             while (stop is None or not stop.is_set()) and (most is None or seen < most):
-                items = _lease(engine, space, limit=engine.settings.batch_size)
+                items = _lease(engine, space, limit=space.batch_size)
                 if not items:
                     break
                 seen += len(items)
+                space.ready_for_pictures()
                 done += _work_on(items, engine, space)
     finally:
         if alone:

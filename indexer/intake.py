@@ -72,20 +72,20 @@ class Intake:
 
     def batches(self) -> Iterator[Batch]:
         """Yield batches of about `batch_size` pictures, each registered in one transaction."""
-        size = self.engine.settings.batch_size
         read: list[ReadPicture] = []
         good = held = 0
         pictures = decode_ahead(
             self._new_items(),
             decoders=self.engine.decoders,
             spec=self.space.space.pixels if self.with_pixels else None,
-            max_ahead=2 * size,
+            max_ahead=2 * self.space.batch_size,
             stop=self.stop,
         )
         for picture in pictures:
             read.append(picture)
             good += isinstance(picture.decoded, DecodedPicture)
             held += len(picture.data)
+            size = self.space.batch_size  # more from the time on that the model is loaded and measured
             if good >= size or len(read) >= 4 * size or held >= MAX_BATCH_BYTES:
                 yield from self._settled(read)
                 read, good, held = [], 0, 0

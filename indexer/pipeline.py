@@ -189,6 +189,7 @@ def _embed_here(batches: Background[Batch], intake: Intake) -> None:
             if batch.pixels is None:
                 embed_assets(batch.ids, engine=intake.engine, spaces=[space])
                 continue
+            space.ready_for_pictures()
             embedded = encode_tolerantly(space.encoder, batch.pixels)
             writing.append(writer.submit(_write, intake, batch, embedded))
             while len(writing) > BATCHES_BEHIND or (writing and writing[0].done()):

@@ -208,7 +208,7 @@ class _Step:
         return True
 
     def _queue_and_embed(self, reindex: Reindex) -> None:
-        size = 2 * self._engine.settings.batch_size
+        size = 2 * self._open(reindex.after).batch_size
         if reindex.waiting < 2 * size:
             self._reindexes.queue_page(reindex, limit=size)
         sweep_space(self._open(reindex.after), engine=self._engine, stop=self._stop, most=size)

@@ -101,9 +101,8 @@ class Engine:
             known=known,
             catalog=self.catalog,
             blobs=self.blobs,
-            load=lambda name: load_encoder(
-                name, device=settings.device, threads=settings.threads, batch_size=settings.batch_size
-            ),
+            load=self._load,
+            batch_size=settings.batch_size,
             open_index=lambda space: _open_index(settings, space),
             make_guard=lambda texts, encoder: Guard(
                 texts,
@@ -247,13 +246,20 @@ class Engine:
         clip.require(encoder.space)
         return encoder
 
-    def _other_encoder(self, model: str) -> Encoder:
+    def _load(self, model: str) -> Encoder:
         settings = self.settings
+        return load_encoder(
+            model,
+            device=settings.device,
+            threads=settings.threads,
+            batch_size=settings.batch_size,
+            compiler=settings.compile,
+        )
+
+    def _other_encoder(self, model: str) -> Encoder:
         with self._generator_lock:
             if model not in self._other_encoders:
-                self._other_encoders[model] = load_encoder(
-                    model, device=settings.device, threads=settings.threads, batch_size=settings.batch_size
-                )
+                self._other_encoders[model] = self._load(model)
             return self._other_encoders[model]
 
     def _encoder_to_draw_with(self) -> Encoder:

@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from phosphene.errors import InvalidInput, InvalidSettings, ModelError, ModelNotFound
+from phosphene.image_tower import FIRST_BATCH, CompiledTower, best_batch_size
 from phosphene.model_files import STARTER, STARTER_FOLDER, ModelFiles, cached_file, find_model, hub_reachable
 from phosphene.model_imports import light_imports, restore_transformers
 from phosphene.types import (
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     import torch
 
 _HASH_CHUNK = 1 << 20
+_REPEATED = 3  # batches that are timed
 
 log = logging.getLogger(__name__)
 
@@ -101,13 +104,15 @@ def load_encoder(
     *,
     device: str = "auto",
     threads: int | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
+    compiler: str | None = None,
     cache_dir: Path | None = None,
 ) -> Encoder:
     """Load an OpenCLIP model by any of the names in `phosphene.model_files`.
 
-    `threads` sets how many torch uses in this process. Raises ModelNotFound, UnsafeWeights, ModelError, and
-    InvalidSettings for a device that is not there.
+    `threads` sets how many torch uses in this process, `batch_size` how many pictures go through at once (None: as many
+    as `find_batch_size` finds), `compiler` the backend of torch.compile for the image tower. Raises ModelNotFound,
+    UnsafeWeights, ModelError, and InvalidSettings for a device that is not there.
     """
     files = find_model(model, architectures=OpenClipArchitectures(), cache_dir=cache_dir)
     _import_open_clip()
@@ -131,7 +136,13 @@ def load_encoder(
         ),
         device=chosen,
         batch_size=batch_size,
+        compiler=compiler,
     )
+
+
+def batch_size_of(encoder: Encoder) -> int:
+    """Tell how many pictures an encoder takes at once."""
+    return encoder.batch_size if isinstance(encoder, OpenClipEncoder) else FIRST_BATCH
 
 
 def describe_models(*, cache_dir: Path | None = None) -> list[ModelDescription]:
@@ -158,7 +169,8 @@ class OpenClipEncoder:
         *,
         space: Space,
         device: torch.device,
-        batch_size: int,
+        batch_size: int | None,
+        compiler: str | None = None,
     ) -> None:
         import torch  # takes seconds
 
@@ -167,7 +179,12 @@ class OpenClipEncoder:
         self._tokenizing = threading.Lock()  # fast tokenizers of the hub can't be shared ("Already borrowed")
         self._space = space
         self._device = device
-        self._batch_size = batch_size  # halved where the device has no room for it
+        self._batch_size = batch_size or FIRST_BATCH  # halved where the device has no room for it
+        self._to_be_found = batch_size is None and device.type == "cuda"
+        self._finding = threading.Lock()
+        self._tower: Callable[[torch.Tensor], torch.Tensor] = self._encode_image
+        if compiler is not None:
+            self._tower = CompiledTower(self._encode_image, backend=compiler, model=space.model)
         self._mean = torch.tensor(space.pixels.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(space.pixels.std, device=device).view(1, 3, 1, 1)
 
@@ -175,6 +192,11 @@ class OpenClipEncoder:
     def space(self) -> Space:
         """What the embeddings can be compared with."""
         return self._space
+
+    @property
+    def batch_size(self) -> int:
+        """How many pictures go through at once."""
+        return self._batch_size
 
     @property
     def logit_scale(self) -> float:
@@ -196,6 +218,43 @@ class OpenClipEncoder:
         if isinstance(texts, str):
             raise InvalidInput("encode_texts takes several texts; put a single one into a list")
         return self._embed(len(texts), lambda part: self._embed_texts(list(texts[part])))
+
+    def find_batch_size(
+        self, *, share: Callable[[], float] | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """Find by trying how many pictures at once are quickest, unless that is set or known; takes seconds on a GPU.
+
+        `share` tells how much of the device's memory is in use, 0..1.
+        """
+        import torch  # here already
+
+        with self._finding:
+            if not self._to_be_found:
+                return
+            self._to_be_found = False
+            size = self._space.pixels.size
+
+            def rate(count: int) -> float:
+                blank = np.zeros((count, size, size, 3), dtype=np.uint8)
+                self._embed_pixels(blank)  # what is chosen or compiled at the first time is not measured
+                began = clock()
+                for _ in range(_REPEATED):
+                    self._embed_pixels(blank)
+                return _REPEATED * count / max(clock() - began, 1e-9)
+
+            with torch.inference_mode(), self._precision():
+                self._batch_size = best_batch_size(
+                    rate, share=share or self._memory_in_use, no_room=torch.OutOfMemoryError
+                )
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            log.info("%s takes %d pictures at once on %s", self._space.model, self._batch_size, self._device)
+
+    def _memory_in_use(self) -> float:
+        import torch  # here already
+
+        free, total = torch.cuda.mem_get_info(self._device)
+        return 1 - free / total
 
     def _embed(self, count: int, embed: Callable[[slice], Float32]) -> RawEmbeddings:
         import torch  # here already
@@ -230,7 +289,11 @@ class OpenClipEncoder:
             rows = rows.pin_memory()  # copied by the device itself, while the model works on
         batch = rows.to(self._device, non_blocking=self._device.type == "cuda").permute(0, 3, 1, 2)
         scaled = batch.to(torch.float32).div_(255).sub_(self._mean).div_(self._std)
-        return _to_numpy(self._model.encode_image(scaled, normalize=False))
+        return _to_numpy(self._tower(scaled))
+
+    def _encode_image(self, scaled: torch.Tensor) -> torch.Tensor:
+        rows: torch.Tensor = self._model.encode_image(scaled, normalize=False)
+        return rows
 
     def _embed_texts(self, texts: list[str]) -> Float32:
         with self._tokenizing:

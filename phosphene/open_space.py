@@ -12,10 +12,11 @@ from time import monotonic
 
 from phosphene.blobs import BlobStore
 from phosphene.catalog.catalog import Catalog
-from phosphene.encoders import Encoder
+from phosphene.encoders import Encoder, OpenClipEncoder, batch_size_of
 from phosphene.errors import ModelError, Unavailable
 from phosphene.generation.guard import Guard
 from phosphene.generation.retrieve import Predictor
+from phosphene.image_tower import FIRST_BATCH
 from phosphene.labels.labeller import Labeller
 from phosphene.nomatch.decision import Judge
 from phosphene.text_embedding import TextEmbedder
@@ -41,10 +42,12 @@ class OpenSpace:
         open_index: Callable[[Space], VectorIndex],
         make_guard: Callable[[TextEmbedder, Encoder], Guard],
         make_predictor: Callable[[Space], Predictor],
+        batch_size: int | None = None,
     ) -> None:
         self.model = model
         self.sweeping = threading.Lock()  # one at a time embeds what waits, where leases mean nothing
         self._known = known
+        self._batch_size = batch_size
         self._catalog, self._blobs = catalog, blobs
         self._load, self._open_index = load, open_index
         self._make_guard, self._make_predictor = make_guard, make_predictor
@@ -92,6 +95,17 @@ class OpenSpace:
                 self._require_open()
                 self._encoder = encoder
             return self._encoder
+
+    @property
+    def batch_size(self) -> int:
+        """How many pictures are embedded at once: as set or, without loading it, as its model is known to take."""
+        encoder = self._encoder
+        return self._batch_size or (FIRST_BATCH if encoder is None else batch_size_of(encoder))
+
+    def ready_for_pictures(self) -> None:
+        """Load the model, and find how many pictures it takes at once where that is left to it."""
+        if isinstance(encoder := self.encoder, OpenClipEncoder):
+            encoder.find_batch_size()
 
     @property
     def index(self) -> VectorIndex:

@@ -28,8 +28,19 @@ def _limit(value: object) -> object:
     return None if isinstance(value, str) and value.strip().lower() in ("", "none", "unlimited") else value
 
 
+def _batch_size(value: object) -> object:
+    return None if isinstance(value, str) and value.strip().lower() in ("", "auto") else value
+
+
+def _compiler(value: object) -> object:
+    said = str(value).strip().lower()
+    return {"": None, "0": None, "false": None, "none": None, "1": "inductor", "true": "inductor"}.get(said, said)
+
+
 CommaSeparated = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+BatchSize = Annotated[int | None, BeforeValidator(_batch_size)]
+Compiler = Annotated[Literal["inductor", "aot_eager", "eager"] | None, BeforeValidator(_compiler)]
 Limit = Annotated[int | None, BeforeValidator(_limit)]
 
 
@@ -74,7 +85,15 @@ class Settings(BaseSettings):
     decode_memory_bytes: int = Field(default=2 * 2**30, ge=256 * 2**20, description="address space of one decoder")
     fetch_urls: bool = Field(default=False, description="allow pictures to be fetched from public http(s) addresses")
 
-    batch_size: int = Field(default=64, ge=1, le=1024, description="pictures in one forward pass and one task")
+    batch_size: BatchSize = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="pictures in one forward pass and one task; auto: found on CUDA, else 64",
+    )
+    compile: Compiler = Field(
+        default=None, description="1: torch.compile for pictures; or its backend: inductor, aot_eager, eager; 0: none"
+    )
     max_waiting: int = Field(
         default=50_000, ge=1, description="pictures that wait for workers: more uploads are refused, ingests embed too"
     )

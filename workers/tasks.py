@@ -44,6 +44,7 @@ class _Child:
                 engine = open_engine(settings, command="phosphene worker")
                 try:
                     engine.warm()
+                    engine.current.ready_for_pictures()
                 except BaseException:
                     engine.close()
                     raise

@@ -14,7 +14,7 @@ import numpy as np
 from phosphene.cli import output
 from phosphene.cli.backend import Backend
 from phosphene.decoding import DecoderPool
-from phosphene.encoders import Encoder, PromptTemplates, load_encoder
+from phosphene.encoders import Encoder, OpenClipEncoder, PromptTemplates, batch_size_of, load_encoder
 from phosphene.errors import InvalidInput
 from phosphene.evaluation.bias import LIMITS, PEOPLE_LABELS, disparities, measure_limits, read_people
 from phosphene.evaluation.captions import find_files, read_captions, score_captions
@@ -170,8 +170,14 @@ def _measure_model(wanted: Wanted, settings: Settings) -> EvaluationOut:
         captioned = read_captions(wanted.captions, split=wanted.split, most=wanted.captions_each)
         found = find_files(captioned, wanted.images)
     encoder = load_encoder(
-        settings.model, device=settings.device, threads=settings.threads, batch_size=settings.batch_size
+        settings.model,
+        device=settings.device,
+        threads=settings.threads,
+        batch_size=settings.batch_size,
+        compiler=settings.compile,
     )
+    if isinstance(encoder, OpenClipEncoder):
+        encoder.find_batch_size()
     report = EvaluationOut(model=encoder.space.model, space=encoder.space.id)
     if folder is not None:
         embedded = _embed(folder.files, encoder, settings)
@@ -224,7 +230,7 @@ def _embed(paths: Sequence[Path], encoder: Encoder, settings: Settings) -> Embed
         memory_bytes=settings.decode_memory_bytes,
     ) as decoders:
         embedded = embed_files(
-            paths, encoder=encoder, decoders=decoders, batch_size=settings.batch_size, progress=progress
+            paths, encoder=encoder, decoders=decoders, batch_size=batch_size_of(encoder), progress=progress
         )
     for path, reason in embedded.failed[:_SHOWN]:
         output.warn(f"{path}: {reason}")

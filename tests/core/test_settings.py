@@ -33,8 +33,30 @@ def test_environment_and_dot_env_are_read(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @pytest.mark.parametrize(
+    ("batch", "size", "compiled", "compiler"),
+    [
+        (None, None, None, None),
+        ("auto", None, "0", None),
+        ("32", 32, "1", "inductor"),
+        ("", None, "aot_eager", "aot_eager"),
+    ],
+)
+def test_how_pictures_go_through_the_model(
+    monkeypatch: pytest.MonkeyPatch, batch: str | None, size: int | None, compiled: str | None, compiler: str | None
+) -> None:
+    for name, value in (("PHOSPHENE_BATCH_SIZE", batch), ("PHOSPHENE_COMPILE", compiled)):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert (settings.batch_size, settings.compile) == (size, compiler)
+
+
+@pytest.mark.parametrize(
     ("environment", "complaint"),
     [
+        ({"PHOSPHENE_BATCH_SIZE": "many"}, "PHOSPHENE_BATCH_SIZE: .*integer"),
+        ({"PHOSPHENE_BATCH_SIZE": "0"}, "PHOSPHENE_BATCH_SIZE"),
+        ({"PHOSPHENE_COMPILE": "gcc"}, "PHOSPHENE_COMPILE: .*inductor"),
         ({"PHOSPHENE_PORT": "99999"}, "PHOSPHENE_PORT: .*65535"),
         ({"PHOSPHENE_PORT": "http"}, "PHOSPHENE_PORT"),
         ({"PHOSPHENE_BROKER_URL": "redis://localhost"}, "PHOSPHENE_DATABASE_URL, PHOSPHENE_QDRANT_URL"),

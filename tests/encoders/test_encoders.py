@@ -277,6 +277,94 @@ def test_a_batch_that_the_device_has_no_room_for_is_halved_and_that_is_kept(
         encoder.encode_pixels(pixels)
 
 
+def test_a_compiled_tower_gives_the_same_for_any_number_of_pictures(
+    small: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain, compiled = (
+        load_encoder(str(small), device="cpu"),
+        load_encoder(str(small), device="cpu", compiler="aot_eager"),
+    )
+    seen: list[int] = []
+    for count in (5, 9, 1, 7):
+        pixels = random_pixels(count, plain)
+        np.testing.assert_allclose(
+            compiled.encode_pixels(pixels).rows, plain.encode_pixels(pixels).rows, rtol=1e-4, atol=1e-5
+        )
+        seen.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert seen[0] > 0, "something was compiled"
+    assert seen[-1] == seen[-2], "one program for every number of pictures, once it has met two of them"
+    assert "can't be compiled" not in caplog.text
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+
+
+def test_what_can_not_be_compiled_is_said_once_and_runs_as_it_is(small: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(*_: object) -> Any:  # noqa: ANN401  what torch takes for a program
+        raise RuntimeError("no C++ compiler is here")
+
+    torch._dynamo.register_backend(broken, name="broken")
+    encoder = load_encoder(str(small), device="cpu", compiler="broken")
+    pixels = random_pixels(3, encoder)
+    expected = load_encoder(str(small), device="cpu").encode_pixels(pixels).rows
+    for _ in range(2):
+        assert np.array_equal(encoder.encode_pixels(pixels).rows, expected)
+    (said,) = [record.getMessage() for record in caplog.records if "PHOSPHENE_COMPILE" in record.getMessage()]
+    assert "\n" not in said
+    assert "no C++ compiler is here" in said
+    torch._dynamo.reset()
+
+
+class Device:
+    """Stands in for a GPU: has room for so many pictures, takes `overhead_s` a batch and 1 ms a picture."""
+
+    def __init__(self, encoder: OpenClipEncoder, *, room: int, overhead_s: float) -> None:
+        self._real, self._room, self._overhead_s = encoder._model.encode_image, room, overhead_s
+        self.now_s, self.tried = 0.0, list[int]()
+
+    def encode_image(self, batch: torch.Tensor, *, normalize: bool) -> torch.Tensor:
+        self.tried.append(len(batch))
+        if len(batch) > self._room:
+            raise torch.OutOfMemoryError("no room")
+        self.now_s += self._overhead_s + 0.001 * len(batch)
+        embedded: torch.Tensor = self._real(batch, normalize=normalize)
+        return embedded
+
+    def share(self) -> float:
+        return self.tried[-1] / self._room
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("room", "overhead_s", "found"),
+    [
+        (2000, 1.0, 512),  # each size is quicker than the one before: as many as there may be
+        (2000, 0.008, 128),  # 6 % quicker with 128 at once than with 64, and 3 % with 256
+        (300, 1.0, 128),  # 256 fit, but nothing else would
+        (200, 1.0, 128),  # 256 don't fit
+        (20, 1.0, 16),
+        (1, 1.0, 1),
+    ],
+)
+def test_how_many_at_once_are_quickest_is_found_by_trying(
+    small: Path, monkeypatch: pytest.MonkeyPatch, room: int, overhead_s: float, found: int
+) -> None:
+    encoder = load_encoder(str(small), device="cpu")
+    assert isinstance(encoder, OpenClipEncoder)
+    encoder.find_batch_size()
+    assert encoder.batch_size == 64, "on a CPU nothing is tried"
+    device = Device(encoder, room=room, overhead_s=overhead_s)
+    monkeypatch.setattr(encoder._model, "encode_image", device.encode_image)
+    monkeypatch.setattr(encoder, "_to_be_found", True)
+    encoder.find_batch_size(share=device.share, clock=lambda: device.now_s)
+    assert encoder.batch_size == found
+    device.tried.clear()
+    encoder.find_batch_size(share=device.share)
+    assert device.tried == [], "once is enough"
+    set_by_hand = load_encoder(str(small), device="cpu", batch_size=7)
+    assert isinstance(set_by_hand, OpenClipEncoder)
+    assert (set_by_hand.batch_size, set_by_hand._to_be_found) == (7, False)
+
+
 def run(code: str) -> str:
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
