@@ -106,9 +106,10 @@ def compose(
 ) -> Composed:
     """Embed a question; `carried` are the scales of the page before.
 
-    Raises InvalidQuery, PictureError, NotFound for an asset that is not the tenant's, and InvalidCursor where what was
-    carried is not of this question.
+    Raises InvalidQuery, PictureError, SpaceMismatch where another space is counted on, NotFound for an asset that is
+    not the tenant's, and InvalidCursor where what was carried is not of this question.
     """
+    require_space(query.space, space.space)
     embedder = _Embedder(space, engine, tenant)
     gauge = _Gauge(space, tenant, carried)
     parts = query.all_parts

@@ -29,7 +29,7 @@ from phosphene.vectors.base import ScoredPoint, VectorIndex, asset_of
 from phosphene.words.fusion import Mode
 from search_api import cursor as cursors
 from search_api.arrange import Entry
-from search_api.compose import Composed, compose, require_space, split_cursor
+from search_api.compose import Composed, compose, split_cursor
 from search_api.cursor import Cursor
 from search_api.facets import BEST, Facet, checked_facets, count_facets
 from search_api.hybrid import Explanation, explain_picture, list_name, mode_of, with_words, worded_list
@@ -132,7 +132,6 @@ def run_search(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> Searc
 
 
 def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: TenantId) -> SearchAnswer:
-    require_space(query.space, space.space)
     watch = _Stopwatch()
     how = arrangement_of(query, engine=engine, tenant=tenant)
     wanted = checked_facets(query.facets, engine.fields(tenant)) if query.facets else []
