@@ -15,7 +15,7 @@ from phosphene.nomatch.evidence import Float64
 from phosphene.types import Float32
 
 PLAIN = PromptTemplates(("{}",))
-MAX_SENTENCES = 10_000  # in one request: labels times templates
+MAX_SENTENCES = 10_000  # of a vocabulary: labels times templates
 _REMEMBERED = 50_000  # labels; 100 MB of them at 512 numbers
 _AT_ONCE = 256  # labels embedded in one call
 _LEAST_STD = 1e-6
@@ -34,16 +34,19 @@ class Labeller:
         """What cosines are multiplied by before a softmax, as the model was trained."""
         return self._encoder.logit_scale
 
-    def rows(self, labels: Sequence[str], templates: PromptTemplates = PLAIN) -> Float32:
-        """Embed labels by the mean over their sentences: (n, d) of length 1. Raises InvalidInput for too many."""
+    def rows(self, labels: Sequence[str], templates: PromptTemplates = PLAIN, *, most: int = MAX_SENTENCES) -> Float32:
+        """Embed labels by the mean over their sentences: (n, d) of length 1.
+
+        Raises InvalidInput where more than `most` sentences would have to be embedded; those remembered are free.
+        """
         keys = [(templates.templates, label) for label in labels]
         with self._lock:
             found = {key: self._known[key] for key in keys if key in self._known}
         missing = list(dict.fromkeys(key for key in keys if key not in found))
-        if len(missing) * len(templates.templates) > MAX_SENTENCES:
+        if len(missing) * len(templates.templates) > most:
             raise InvalidInput(
                 f"{len(missing):,} labels in {len(templates.templates)} sentences each are more than "
-                f"{MAX_SENTENCES:,} texts to embed: send fewer labels at once, or fewer templates"
+                f"{most:,} texts to embed: send fewer labels at once, or fewer templates"
             )
         for start in range(0, len(missing), _AT_ONCE):
             part = missing[start : start + _AT_ONCE]

@@ -16,7 +16,7 @@ from phosphene.labels.describe import Described
 from phosphene.labels.keywords import MIN_PROBABILITY, MOST
 from phosphene.labels.vocabulary import MAX_LABEL, MAX_WORDS, Vocabulary, checked_labels
 from phosphene.types import AssetId
-from search_api.labelling import MAX_LABELS, MAX_PHRASES, MAX_TEMPLATES, Classified, Picture, TemplateSet
+from search_api.labelling import MAX_LABELS, MAX_PHRASES, MAX_SENTENCES, MAX_TEMPLATES, Classified, Picture, TemplateSet
 from search_api.schemas.calibrations import IntervalOut
 from search_api.schemas.values import Body, PictureBytes
 
@@ -67,7 +67,8 @@ class ClassifyRequest(PictureIn):
     templates: TemplateSet | list[Label] | None = Field(
         None,
         description=f"sentences with {{}} where the label goes, up to {MAX_TEMPLATES}, whose mean names it; or plain, "
-        "sentences or imagenet; null: sentences, or plain with multi_label",
+        f"sentences or imagenet; null: sentences, or plain with multi_label. Labels times templates: "
+        f"{MAX_SENTENCES} at most; what was asked just before is not counted",
         examples=["imagenet", ["a photo of a {}.", "a drawing of a {}."]],
     )
     multi_label: bool = Field(
