@@ -9,6 +9,7 @@ from phosphene.catalog.records import LabelModelKind
 from phosphene.labels.calibration import LabelCalibration
 from phosphene.labels.keywords import keywords_of
 from phosphene.labels.probes import Probe
+from phosphene.moderation import Policy, flags, judge
 from phosphene.open_space import OpenSpace
 from phosphene.types import AssetId, Float32, TenantId
 
@@ -27,6 +28,11 @@ def probes_of(tenant: TenantId, space: OpenSpace, *, engine: Engine) -> list[Pro
     return [probe for probe in found if probe.applied and probe.space_id == space.space.id]
 
 
+def policy_of(tenant: TenantId, *, engine: Engine) -> Policy | None:
+    """Give what a tenant wants flagged; None where it never said."""
+    return Policy.of(engine.catalog.labels.models(tenant, LabelModelKind.MODERATION))
+
+
 def label_new(
     engine: Engine, space: OpenSpace, owners: Mapping[AssetId, TenantId], ids: Sequence[AssetId], rows: Float32
 ) -> None:
@@ -42,3 +48,9 @@ def label_new(
             engine.catalog.labels.set_keywords(tenant, space.space.id, said)
         for probe in probes_of(tenant, space, engine=engine):
             engine.catalog.labels.set_probe(tenant, probe.name, probe.held(rows[at], [ids[place] for place in at]))
+        policy = policy_of(tenant, engine=engine)
+        if policy is not None and policy.at_ingest:
+            judged = judge(rows[at], policy, guard=space.guard, labeller=space.labeller)
+            new = [ids[place] for place in at]
+            flagged = flags(new, judged, min_score=policy.min_score, space_id=space.space.id)
+            engine.catalog.labels.flag(tenant, flagged)

@@ -105,7 +105,7 @@ class AssetLabels:
     keywords: Mapping[str, float | None] = field(default_factory=dict)  # the likeliest first; None: not calibrated
     keywords_space: SpaceId | None = None  # that they were found in
     probes: Mapping[str, float] = field(default_factory=dict)  # labels learned from examples, that it shows
-    moderation: Mapping[str, Any] = field(default_factory=dict)  # state, concept, score; by and at once decided
+    moderation: Mapping[str, Any] = field(default_factory=dict)  # state, concept, score, space; by and at once decided
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any] | None) -> AssetLabels:
@@ -121,6 +121,7 @@ class LabelModelKind(StrEnum):
 
     CALIBRATION = "calibration"  # of the probability that a picture carries a word
     PROBE = "probe"  # a label learned from examples
+    MODERATION = "moderation"  # what a tenant wants a second look at
 
 
 @dataclass(frozen=True, slots=True)

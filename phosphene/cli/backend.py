@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import UUID
 
 from phosphene.cli.boards_backend import BoardsBackend
+from phosphene.cli.moderation_backend import ModerationBackend
 from phosphene.errors import InvalidInput
 from phosphene.evaluation.golden import GoldenQuery
 from phosphene.holder import current_holder
@@ -47,7 +48,6 @@ from search_api.schemas.labels import (
     KeywordsResponse,
     PictureIn,
 )
-from search_api.schemas.moderation import DecisionRequest, ModeratedOut, ModerationList, ScanOut, ScanRequest, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,11 @@ class Backend(Protocol):
     @property
     def boards(self) -> BoardsBackend:
         """Curators' boards."""
+        ...
+
+    @property
+    def moderation(self) -> ModerationBackend:
+        """Pictures that somebody should look at."""
         ...
 
     def search(self, asked: Asked) -> SearchResponse:
@@ -176,18 +181,6 @@ class Backend(Protocol):
 
     def duplicates(self, *, again: bool, limit: int) -> list[ClusterList]:
         """Compare what was not compared yet; give the first clusters: near-duplicates, and exact ones."""
-        ...
-
-    def scan_moderation(self, asked: ScanRequest) -> ScanOut:
-        """Flag pictures that are near to what is blocked."""
-        ...
-
-    def moderated(self, state: State) -> ModerationList:
-        """List pictures in a state."""
-        ...
-
-    def decide_moderation(self, asset: UUID, asked: DecisionRequest) -> ModeratedOut:
-        """Approve or reject a picture."""
         ...
 
     def embed(self, asked: EmbeddingsRequest) -> EmbeddingsResponse:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-from indexer import moderation, pipeline
+from indexer import pipeline
 from indexer.declared import declare_fields
 from indexer.duplicates import compare_waiting
 from indexer.generated import accept_picture
@@ -37,11 +37,12 @@ from phosphene.generation.run import run_generation
 from phosphene.jobs import JSON, JobName, Jobs
 from phosphene.query_language import parse_query
 from phosphene.settings import Settings
-from phosphene.types import DEFAULT_TENANT, AssetId, GenerationId, IngestId
+from phosphene.types import DEFAULT_TENANT, GenerationId, IngestId
 from search_api import comparing, evaluating, pictures
 from search_api.duplicates import KINDS, page_of_clusters
 from search_api.imagining import offered
 from search_api.labelling import run_classify, run_describe, run_probe
+from search_api.moderating import Moderation
 from search_api.schemas import (
     AssetOut,
     CalibrationList,
@@ -74,7 +75,6 @@ from search_api.schemas.labels import (
     KeywordsResponse,
     PictureIn,
 )
-from search_api.schemas.moderation import DecisionRequest, ModeratedOut, ModerationList, ScanOut, ScanRequest, State
 from search_api.search import run_search
 
 LISTED = 20  # ingests
@@ -110,6 +110,11 @@ class LocalBackend:
     def boards(self) -> LocalBoards:
         """Curators' boards, here."""
         return LocalBoards(self._engine, DEFAULT_TENANT)
+
+    @property
+    def moderation(self) -> Moderation:
+        """The review queue, here."""
+        return Moderation(self._engine, DEFAULT_TENANT)
 
     def search(self, asked: Asked) -> SearchResponse:
         """Find pictures."""
@@ -353,22 +358,6 @@ class LocalBackend:
             ClusterList.of(page_of_clusters(kind, after=None, limit=limit, engine=engine, tenant=DEFAULT_TENANT))
             for kind in KINDS
         ]
-
-    def scan_moderation(self, asked: ScanRequest) -> ScanOut:
-        """Flag pictures that are near to what is blocked."""
-        done = moderation.scan(min_score=asked.min_score, engine=self._engine, tenant=DEFAULT_TENANT)
-        return ScanOut(pictures=done.pictures, flagged=done.flagged)
-
-    def moderated(self, state: State) -> ModerationList:
-        """List pictures in a state."""
-        found = moderation.listed(state, engine=self._engine, tenant=DEFAULT_TENANT)
-        return ModerationList(assets=[ModeratedOut.of(asset) for asset in found])
-
-    def decide_moderation(self, asset: UUID, asked: DecisionRequest) -> ModeratedOut:
-        """Approve or reject a picture."""
-        state = moderation.APPROVED if asked.decision == "approve" else moderation.REJECTED
-        decided = moderation.decide(AssetId(asset), state, by=asked.by, engine=self._engine, tenant=DEFAULT_TENANT)
-        return ModeratedOut.of(decided)
 
     def embed(self, asked: EmbeddingsRequest) -> EmbeddingsResponse:
         """Embed here."""

@@ -20,6 +20,7 @@ from phosphene.cli import reindexing
 from phosphene.cli.backend import Asked, Ingested, ProbeSides, uuid_of
 from phosphene.cli.boards_backend import RemoteBoards
 from phosphene.cli.imagining import follow
+from phosphene.cli.moderation_backend import RemoteModeration
 from phosphene.errors import Forbidden, InvalidInput, NotFound, Overloaded, PhospheneError, Unavailable
 from phosphene.evaluation.golden import GoldenQuery
 from phosphene.filters import parse_terms, source_of
@@ -62,7 +63,6 @@ from search_api.schemas.labels import (
     KeywordsResponse,
     PictureIn,
 )
-from search_api.schemas.moderation import DecisionRequest, ModeratedOut, ModerationList, ScanOut, ScanRequest, State
 
 POLL_S = 0.3
 TIMEOUT_S = 60.0
@@ -95,6 +95,11 @@ class RemoteBackend:
     def boards(self) -> RemoteBoards:
         """Curators' boards, of the server."""
         return RemoteBoards(self._ask_raw)
+
+    @property
+    def moderation(self) -> RemoteModeration:
+        """The review queue of the server."""
+        return RemoteModeration(self._ask_raw)
 
     def _ask_raw(self, method: str, path: str, body: BaseModel | None) -> tuple[bytes, Mapping[str, str]]:
         sent = None if body is None else body.model_dump(mode="json", exclude_unset=True)
@@ -265,18 +270,6 @@ class RemoteBackend:
             time.sleep(POLL_S)
             left = self._get("/v1/duplicates?limit=1", ClusterList).waiting
         return [self._get(f"/v1/duplicates?kind={kind}&limit={limit}", ClusterList) for kind in KINDS]
-
-    def scan_moderation(self, asked: ScanRequest) -> ScanOut:
-        """Let the server flag pictures; takes as long as it takes."""
-        return self._post("/v1/moderation/scan", _body(asked), ScanOut, timeout_s=None)
-
-    def moderated(self, state: State) -> ModerationList:
-        """List pictures in a state."""
-        return self._get(f"/v1/moderation?state={state}", ModerationList)
-
-    def decide_moderation(self, asset: UUID, asked: DecisionRequest) -> ModeratedOut:
-        """Tell the server what was decided."""
-        return self._post(f"/v1/moderation/{asset}", _body(asked), ModeratedOut)
 
     def embed(self, asked: EmbeddingsRequest) -> EmbeddingsResponse:
         """Let the server embed."""

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -72,6 +72,22 @@ class ConceptRows:
     blocked: Float32  # (k, d)
     groups: Integers  # (k,): rows of one number count together
     everyday: Float32  # (n, d)
+
+    def extended(self, own: Mapping[str, Float32], *, shipped: bool) -> ConceptRows:
+        """Add concepts, each counting by itself, or take them in place of those there are."""
+        added = {name: row for name, row in own.items() if not shipped or name not in self.names}
+        if not added:
+            return self
+        first = int(self.groups.max()) + 1
+        more = ConceptRows(tuple(added), np.stack(list(added.values())), first + np.arange(len(added)), self.everyday)
+        if not shipped:
+            return more
+        return ConceptRows(
+            names=self.names + more.names,
+            blocked=np.concatenate([self.blocked, more.blocked]),
+            groups=np.concatenate([self.groups, more.groups]),
+            everyday=self.everyday,
+        )
 
     def judge(self, rows: Float32) -> list[Judged]:
         """For each row (m, d), of any length: how much of the softmax goes to what is blocked."""
@@ -141,9 +157,14 @@ class Guard:
         """Score image embeddings (n, d), of any length, against the concepts in the generator's CLIP space."""
         return self._of_pictures(generator).judge(rows)
 
-    def judge_pictures(self, rows: Float32) -> list[Judged]:
-        """Score image embeddings (n, d) of the guard's own space, of any length, against the concepts."""
-        return self._of_texts().judge(rows)
+    def judge_pictures(
+        self, rows: Float32, *, own: Mapping[str, Float32] | None = None, shipped: bool = True
+    ) -> list[Judged]:
+        """Score image embeddings (n, d) of the guard's own space, of any length, against the concepts.
+
+        `own`: more concepts, (d,) of length 1 each by its name, each counting by itself; `shipped` False: only these.
+        """
+        return self._of_texts().extended(own or {}, shipped=shipped).judge(rows)
 
     def _require_below(self, judged: Judged, what: str) -> None:
         if judged.score < self._score or self._score >= 1:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 
-from indexer import moderation
-from phosphene.errors import Unavailable
-from phosphene.types import AssetId
 from search_api import problems
 from search_api.auth import PrincipalDep
+from search_api.moderating import Moderation
 from search_api.routes.dependencies import EngineDep
 from search_api.schemas.moderation import (
     DecisionRequest,
     ModeratedOut,
     ModerationList,
+    PolicyBody,
     ScanOut,
     ScanRequest,
     State,
@@ -25,31 +24,42 @@ from search_api.schemas.moderation import (
 router = APIRouter(prefix="/v1/moderation", tags=["moderation"])
 
 
+def moderation_of(request: Request, engine: EngineDep, principal: PrincipalDep) -> Moderation:
+    """Give the review queue of the caller."""
+    return Moderation(engine, principal.tenant, stop=request.app.state.stopping)
+
+
+ModerationDep = Annotated[Moderation, Depends(moderation_of)]
+
+
+@router.get("/policy", responses=problems.responses())
+def policy(moderation: ModerationDep) -> PolicyBody:
+    """Say what is flagged, and when."""
+    return moderation.policy()
+
+
+@router.put("/policy", responses=problems.responses())
+def set_policy(body: PolicyBody, moderation: ModerationDep) -> PolicyBody:
+    """Flag this from now on: by the next scan and, where wanted, as pictures come in. What is flagged stays."""
+    return moderation.set_policy(body)
+
+
 @router.post("/scan", responses=problems.responses())
-def scan(request: Request, body: ScanRequest, engine: EngineDep, principal: PrincipalDep) -> ScanOut:
-    """Flag pictures that are near to what is blocked; decisions stand. `moderation` in filters: flagged, rejected."""
-    done = moderation.scan(
-        min_score=body.min_score, engine=engine, tenant=principal.tenant, stop=request.app.state.stopping
-    )
-    if done.stopped:
-        raise Unavailable(f"the server is shutting down: {done.pictures} pictures are done; ask again")
-    return ScanOut(pictures=done.pictures, flagged=done.flagged)
+def scan(body: ScanRequest, moderation: ModerationDep) -> ScanOut:
+    """Flag pictures by the policy; decisions stand. `moderation` in filters: flagged, approved, rejected."""
+    return moderation.scan(body)
 
 
 @router.get("", responses=problems.responses())
 def queue(
-    engine: EngineDep,
-    principal: PrincipalDep,
+    moderation: ModerationDep,
     state: Annotated[State, Query(description="flagged: those that wait for a decision")] = "flagged",
 ) -> ModerationList:
     """List pictures that were flagged, or what was decided of them."""
-    found = moderation.listed(state, engine=engine, tenant=principal.tenant)
-    return ModerationList(assets=[ModeratedOut.of(asset) for asset in found])
+    return moderation.listed(state)
 
 
 @router.post("/{asset_id}", responses=problems.responses(404))
-def decide(asset_id: UUID, body: DecisionRequest, engine: EngineDep, principal: PrincipalDep) -> ModeratedOut:
+def decide(asset_id: UUID, body: DecisionRequest, moderation: ModerationDep) -> ModeratedOut:
     """Approve or reject a picture that was flagged; who and when are kept with it."""
-    state = moderation.APPROVED if body.decision == "approve" else moderation.REJECTED
-    asset = moderation.decide(AssetId(asset_id), state, by=body.by, engine=engine, tenant=principal.tenant)
-    return ModeratedOut.of(asset)
+    return moderation.decide(asset_id, body)
