@@ -20,7 +20,8 @@ from phosphene.catalog.collections import Collection, CollectionItem
 from phosphene.catalog.records import Asset
 from phosphene.contact_sheet import PER_PAGE, Cell, Heading
 from phosphene.errors import DamagedData, InvalidQuery
-from phosphene.types import CollectionId, TenantId
+from phosphene.places import place_text
+from phosphene.types import CollectionId, FieldValue, TenantId
 from search_api.pictures import Size, picture_of
 from search_api.schemas import ExportFormat
 
@@ -104,7 +105,9 @@ def _rows(rows: Sequence[Sequence[object]]) -> bytes:
     return out.getvalue().encode("utf-8")
 
 
-def _flat(value: object) -> object:
+def _flat(value: FieldValue) -> object:
+    if isinstance(value, dict):
+        return place_text(value)
     return "; ".join(map(str, value)) if isinstance(value, list) else value
 
 

@@ -20,7 +20,7 @@ from phosphene.contact_sheet import Cell, Heading
 from phosphene.errors import InvalidSettings
 from phosphene.types import DEFAULT_TENANT, AssetId
 from search_api.exports import safe_cell
-from tests.search_api.served import KEYS, Served, ingested_folder, png, serving
+from tests.search_api.served import KEYS, Served, ingested_folder, png, serving, variation
 from tests.search_api.test_operations import eventually
 
 UNKNOWN = "00000000-0000-0000-0000-000000000001"
@@ -248,6 +248,10 @@ def test_tenants_never_see_each_others_boards(museum: Served) -> None:
         stolen = client.post(f"{BOARDS}/{own}/items", json={"asset_ids": [theirs[1]]})
         assert stolen.status_code == 404
         assert client.get(f"{BOARDS}/{own}/more").json()["hits"] == []  # no picture of another tenant fits
+        assert other.post("/v1/assets", files={"image": variation(png(31), 1)}).status_code == 201
+        far = client.post("/v1/assets", files={"image": png(32)}).json()["asset_id"]
+        (found,) = client.get(f"{BOARDS}/{own}/more", params={"limit": 1}).json()["hits"]
+        assert found["asset_id"] == far  # nor does one take the place of ours
     assert museum.client.get(f"{BOARDS}/{kept.id}").status_code == 401
 
 
@@ -328,7 +332,7 @@ def test_lists_come_out_whole_in_any_script_and_start_no_formula(written: Served
     made = written.client.post(
         "/v1/assets",
         files={"image": png(77)},
-        data={"title": title, "metadata": '{"category": "@SUM(A1)", "year": -5}'},
+        data={"title": title, "metadata": '{"category": "@SUM(A1)", "year": -5, "shot": {"lat": 52.5, "lon": -13.25}}'},
     ).json()["asset_id"]
     path = board(written, [pictures[0], made], "Qu\u00e9 \u732b?/..")
     written.client.patch(f"{path}/items/{made}", json={"note": "+1\r\nsecond line"})
@@ -343,6 +347,7 @@ def test_lists_come_out_whole_in_any_script_and_start_no_formula(written: Served
     assert rows[1]["note"] == "'+1\r\nsecond line"
     assert rows[1]["metadata.category"] == "'@SUM(A1)"
     assert rows[1]["metadata.year"] == "-5", "a number is no formula"
+    assert rows[1]["metadata.shot"] == "52.5,-13.25"
     assert [row["place"] for row in rows] == ["1", "2"]
 
     said = written.client.get(f"{path}/export", params={"format": "json"}).json()
