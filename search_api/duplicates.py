@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
@@ -27,7 +27,7 @@ class ShownCluster:
     keep: AssetId
     reason: str
     assets: tuple[Asset, ...]  # the one to keep first
-    places: dict[AssetId, list[str]]
+    places: Mapping[AssetId, Sequence[str]]  # of those that have any
     pairs: tuple[Pair, ...]
 
 
@@ -72,6 +72,6 @@ def _shown(
         keep=kept.id,
         reason=keep_reason(kept, others) if others else "the same bytes at several places: it is stored once",
         assets=(kept, *others),
-        places={asset.id: engine.catalog.locations_of(tenant, asset.id) for asset in assets},
+        places=engine.catalog.places([asset.id for asset in assets]),
         pairs=tuple(engine.catalog.duplicates.pairs(tenant, members)) if others else (),
     )

@@ -57,7 +57,9 @@ class ClusterOut(BaseModel):
             keep=shown.keep,
             reason=shown.reason,
             assets=[
-                DuplicateOut(**asset_fields(asset), keep=asset.id == shown.keep, places=shown.places[asset.id])
+                DuplicateOut(
+                    **asset_fields(asset), keep=asset.id == shown.keep, places=list(shown.places.get(asset.id, ()))
+                )
                 for asset in shown.assets
             ],
             pairs=[PairOut.of(pair) for pair in shown.pairs],
