@@ -69,8 +69,8 @@ class StandingProbe:
 def train_probe(name: str, examples: Examples | None, *, engine: Engine, tenant: TenantId) -> Probe:
     """Learn a label in the space that answers, in place of one of that name; it is to be applied anew.
 
-    Without examples: from those that it was learned from before, as after a change of the model. Raises InvalidInput,
-    NotFound for an example that is not there.
+    Without examples: from those that it was learned from before and that are still there, as after a change of the
+    model. Raises InvalidInput, NotFound for an example that is not there.
     """
     (name,) = checked_labels([name], most=1, what="name")
     with engine.answering() as space:
@@ -81,7 +81,11 @@ def train_probe(name: str, examples: Examples | None, *, engine: Engine, tenant:
         if examples is None:
             if known is None:
                 raise NotFound(f"no label {name!r} has been learned: name examples for it")
-            examples = Examples(known.positive, known.negative if known.chosen_negative else ())
+            there_still = engine.catalog.assets(tenant, [*known.positive, *known.negative])
+            examples = Examples(
+                tuple(id_ for id_ in known.positive if id_ in there_still),
+                tuple(id_ for id_ in known.negative if id_ in there_still) if known.chosen_negative else (),
+            )
         positive = _positive(examples, space, tenant)
         negative = examples.negative or _others(positive, engine, tenant)
         ids = [*positive, *(id_ for id_ in negative if id_ not in set(positive))]

@@ -37,7 +37,7 @@ def probes(engine: EngineDep, principal: PrincipalDep) -> ProbeList:
     return ProbeList(probes=[ProbeOut.of(one) for one in found])
 
 
-@router.post("/{name}/apply", responses=problems.responses(404))
+@router.post("/{name:path}/apply", responses=problems.responses(404))
 def apply(name: Name, request: Request, engine: EngineDep, principal: PrincipalDep) -> AppliedOut:
     """Give the label to all pictures that show it, and to those that come in later: `probe_labels` in filters."""
     done = apply_probe(name, engine=engine, tenant=principal.tenant, stop=request.app.state.stopping)
@@ -46,13 +46,13 @@ def apply(name: Name, request: Request, engine: EngineDep, principal: PrincipalD
     return AppliedOut.of(done)
 
 
-@router.post("/{name}/predict", responses=problems.responses(404))
+@router.post("/{name:path}/predict", responses=problems.responses(404))
 def predict(name: Name, body: PictureIn, engine: EngineDep, principal: PrincipalDep) -> ProbeAnswer:
     """Tell whether one picture shows the label. Nothing is kept."""
     return ProbeAnswer.of(*run_probe(picture_of(body, engine), name, engine=engine, tenant=principal.tenant))
 
 
-@router.delete("/{name}", status_code=204, responses=problems.responses(404))
+@router.delete("/{name:path}", status_code=204, responses=problems.responses(404))
 def remove(name: Name, engine: EngineDep, principal: PrincipalDep) -> Response:
     """Forget a label, and take it from all pictures."""
     delete_probe(name, engine=engine, tenant=principal.tenant)

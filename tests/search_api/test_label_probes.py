@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.search_api.served import Served, serving, variation
+from tests.search_api.served import Served, png, serving, variation
 
 FOOD = {"field": "category", "equals": "food"}
 
@@ -72,6 +72,26 @@ def test_a_label_is_learned_again_from_its_own_examples(own: Served) -> None:
     assert (again["positive"], again["negative"], again["chosen_negative"]) == (12, 12, True)
     assert again["held_out"] == first["held_out"]
     assert again["made_at"] > first["made_at"]
+
+
+def test_a_label_is_learned_again_though_an_example_was_deleted(own: Served) -> None:
+    food, others = ids(own, FOOD)[:12], ids(own, {"not": FOOD})[:12]
+    gone = own.client.post("/v1/assets", files={"image": png(91)}).json()["asset_id"]
+    body = {"name": "thrice", "positive": [*food, gone], "negative": others}
+    assert own.client.post("/v1/probes", json=body).json()["positive"] == 13
+    assert own.client.delete(f"/v1/assets/{gone}").status_code == 204
+    again = own.client.post("/v1/probes", json={"name": "thrice"})
+    assert again.status_code == 200, again.text
+    assert (again.json()["positive"], again.json()["negative"]) == (12, 12)
+
+
+def test_a_label_may_be_called_anything(own: Served) -> None:
+    food = ids(own, FOOD)
+    assert own.client.post("/v1/probes", json={"name": "food/drink", "where": FOOD}).status_code == 200
+    told = own.client.post("/v1/probes/food%2Fdrink/predict", json={"asset_id": food[0]})
+    assert (told.status_code, told.json()["name"]) == (200, "food/drink")
+    assert own.client.post("/v1/probes/food%2Fdrink/apply").json()["labelled"] > 0
+    assert own.client.delete("/v1/probes/food%2Fdrink").status_code == 204
 
 
 def test_a_label_of_another_model_is_stale_until_it_is_learned_again(own: Served) -> None:
