@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from itertools import combinations, permutations
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from phosphene.catalog.catalog import Catalog
 from phosphene.catalog.duplicates import best, keep_reason
 from phosphene.catalog.records import NewAsset, Pair
-from phosphene.looks import LOOK_BYTES
+from phosphene.looks import LOOK_BYTES, Looks, bands_of, hashes_of
 from phosphene.types import DEFAULT_TENANT as T
 from phosphene.types import AssetId, TenantId
 from tests.catalog.samples import SPACE, id_of, new
@@ -90,6 +92,8 @@ def test_tenants_do_not_see_each_others(catalog: Catalog) -> None:
     assert catalog.duplicates.cluster_of(other, [a, b]) == {}
     assert set(catalog.duplicates.cluster_of(other, [c, d])) == {c, d}
     assert catalog.duplicates.looks(other, [a]) == {}
+    bands = bands_of(hashes_of(Looks.of([LOOK]).grey)).reshape(-1).tolist()
+    assert {id_ for ids in catalog.duplicates.in_bands(other, bands).values() for id_ in ids} == {c, d}
     catalog.duplicates.forget(other)
     assert catalog.duplicates.clusters(other, after=None, limit=9) == []
     assert len(catalog.duplicates.clusters(T, after=None, limit=9)) == 1
@@ -107,3 +111,20 @@ def test_the_described_one_of_equal_pictures_is_kept(catalog: Catalog) -> None:
     kept = best(assets)
     assert kept.id == id_of("b")
     assert "best described" in keep_reason(kept, [one for one in assets if one.id != kept.id])
+
+
+def test_what_is_kept_is_found_then_large_then_described_then_little_compressed_then_early(catalog: Catalog) -> None:
+    catalog.register(None, T, SPACE.id, [new("a"), new("b")])
+    one, other = (catalog.asset(T, id_of(name)) for name in "ab")
+    later = replace(other, added_at=one.added_at + timedelta(seconds=1))
+    for kept, left, why in (
+        (one, replace(later, generated=True, width=9999), "no model drew"),
+        (replace(later, width=1200), replace(one, metadata={"year": 1990}), "the largest, 1200 x 480"),
+        (replace(later, metadata={"year": 1990}), replace(one, format="png"), "best described"),
+        (replace(later, format="png"), replace(one, bytes=99_999), "least compressed"),
+        (replace(later, bytes=99_999), one, "least compressed"),
+        (one, later, "the earliest"),
+    ):
+        for both in ([kept, left], [left, kept]):
+            assert best(both) == kept, why
+        assert why in keep_reason(kept, [left])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -103,6 +104,33 @@ def test_what_other_tenants_have_takes_no_place_in_the_list(keyed: Served) -> No
             cursor = {"cursor": answer["next_cursor"]}
         assert len(seen) == keyed.client.get("/v1/status", headers=MUSEUM).json()["assets"]
         assert ours in seen
+
+
+def test_what_is_counted_and_looked_up_is_of_ones_own(keyed: Served) -> None:
+    asked = {"text": "lighthouse", "filter": {"field": "format", "equals": "png"}}
+    counts = {"museum": 2, "agency": 3}
+    for headers, seeds in ((MUSEUM, range(40, 42)), (AGENCY, range(42, 45))):
+        for seed in seeds:
+            form = {"title": "Lighthouse", "metadata": '{"maker": "atelier", "height_cm": 7}'}
+            made = keyed.client.post("/v1/assets", headers=headers, files={"image": png(seed)}, data=form)
+            assert made.status_code == 201
+
+    for headers, count in ((MUSEUM, counts["museum"]), (AGENCY, counts["agency"])):
+
+        def search(**more: object) -> Any:  # noqa: ANN401  JSON
+            return keyed.client.post("/v1/search", headers=headers, json={**asked, **more}).json()  # noqa: B023  at once
+
+        facets = search(facets=["maker", "height_cm"])["facets"]
+        assert facets["maker"]["values"] == [{"value": "atelier", "count": count, "among_best": count}]
+        assert facets["maker"]["pictures"] == keyed.client.get("/v1/status", headers=headers).json()["assets"]
+        assert [one["count"] for one in facets["height_cm"]["ranges"]] == [count]
+        groups = search(group_by="maker")["hits"]
+        assert [hit["group"]["pictures"] for hit in groups if hit["group"]["value"] == "atelier"] == [count]
+        page: dict[str, Any] = {"next_cursor": None}
+        for _ in range(count):  # theirs take no place in a page of one
+            page = search(mode="words", limit=1, cursor=page["next_cursor"])
+            assert [hit["title"] for hit in page["hits"]] == ["Lighthouse"]
+        assert page["next_cursor"] is None
 
 
 def test_fields_of_a_tenant_are_its_own(keyed: Served) -> None:
