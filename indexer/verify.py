@@ -95,7 +95,21 @@ def verify(*, engine: Engine, repair: bool, deep: bool = False) -> VerifyReport:
             if other is not space:
                 with other.held():
                     _verify_other(engine, other, report, repair=repair)
+    if report.ok:
+        for one in engine.written():
+            engine.catalog.settle_points(one.space.id)
     return report
+
+
+def outdated(engine: Engine) -> str | None:
+    """Say in one line that pictures came in before points carried what they do now; None: there are none."""
+    pictures = engine.catalog.outdated_points(engine.current.space.id)
+    if not pictures:
+        return None
+    return (
+        f"{pictures:,} pictures were indexed by an earlier version, and may lack words and attributes to be found by: "
+        "phosphene verify --repair"
+    )
 
 
 def _verify(engine: Engine, space: OpenSpace, *, repair: bool, deep: bool) -> VerifyReport:

@@ -123,6 +123,16 @@ class Catalog:
         with self._database.writing() as connection:
             spaces.record_space(connection, space)
 
+    def outdated_points(self, space_id: SpaceId) -> int:
+        """Count pictures whose points a version wrote that says less of them than this one; cheap where none is."""
+        with self._database.reading() as connection:
+            return spaces.outdated(connection, space_id)
+
+    def settle_points(self, space_id: SpaceId) -> None:
+        """Note that all points of a space carry what this version writes."""
+        with self._database.writing() as connection:
+            spaces.settle(connection, space_id)
+
     def spaces(self) -> list[SpaceRecord]:
         """List all spaces, the oldest first, with how many pictures each holds."""
         with self._database.reading() as connection:

@@ -229,6 +229,8 @@ class SpaceRow(Base):
     weights_sha256: Mapped[str] = mapped_column(String(64))
     pixels: Mapped[dict[str, Any]] = mapped_column(JsonValue)
     recorded_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    payload_version: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # of what points carry
+    payload_since: Mapped[datetime | None] = mapped_column(UtcDateTime)  # what was indexed before may carry less
 
 
 class WorkRow(Base):

@@ -16,12 +16,13 @@ from phosphene.errors import InvalidInput
 from phosphene.types import FIELD_NAME, RESERVED_NAMES, Field, FieldKind, PixelSpec, Sha256, Space, SpaceId, TenantId
 
 _SPACES_LOCK = 7_063_451_882
+PAYLOAD_VERSION = 1  # to be raised when points carry more than before (indexer/payload.py): 1 has words and attributes
 ANSWERS = "retrieval"  # the pointer to the space that answers
 WRITES_BOTH = tuple(state for state in ReindexState if state.writes_both)
 
 
 def record_space(connection: Connection, space: Space) -> None:
-    """Note a space, once."""
+    """Note a space, once; and since when its points carry what this version writes."""
     connection.execute(
         insert_into(connection, SpaceRow).on_conflict_do_nothing(),
         {
@@ -31,7 +32,29 @@ def record_space(connection: Connection, space: Space) -> None:
             "weights_sha256": space.weights_sha256,
             "pixels": asdict(space.pixels),
             "recorded_at": now(),
+            "payload_version": PAYLOAD_VERSION,
         },
+    )
+    connection.execute(
+        update(SpaceRow)
+        .where(SpaceRow.id == space.id, SpaceRow.payload_version < PAYLOAD_VERSION)
+        .values(payload_version=PAYLOAD_VERSION, payload_since=now())
+    )
+
+
+def outdated(connection: Connection, space_id: SpaceId) -> int:
+    """Count the pictures whose points were written by a version that says less of them; costs nothing where none is."""
+    since = connection.execute(select(SpaceRow.payload_since).where(SpaceRow.id == space_id)).scalar_one_or_none()
+    if since is None:
+        return 0
+    before = select(func.count()).where(EmbeddingRow.space_id == space_id, EmbeddingRow.indexed_at < since)
+    return connection.execute(before).scalar_one()
+
+
+def settle(connection: Connection, space_id: SpaceId) -> None:
+    """Note that all points of a space carry what this version writes."""
+    connection.execute(
+        update(SpaceRow).where(SpaceRow.id == space_id).values(payload_version=PAYLOAD_VERSION, payload_since=None)
     )
 
 

@@ -56,6 +56,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     for subject, check in _stores(settings):
         yield _try(subject, check)
     yield _matches(settings)
+    yield from _outdated(settings)
 
 
 def _data_folder(settings: Settings) -> Iterator[Finding]:
@@ -146,6 +147,20 @@ def _matches(settings: Settings) -> Finding:
     said = [f"stale for {' and '.join(stale)} questions"] if stale else []
     said += [f"not calibrated for {' and '.join(missing)} questions"] if missing else []
     return Finding("matches", Verdict.WARN, f"{'; '.join(said)}: run phosphene calibrate")
+
+
+def _outdated(settings: Settings) -> Iterator[Finding]:
+    """Tell whether pictures came in before points carried what they do now."""
+    from indexer.verify import outdated
+    from phosphene.assemble import open_engine
+
+    try:
+        with open_engine(settings, command="phosphene doctor") as engine:
+            before = outdated(engine)
+    except PhospheneError:
+        return  # told above
+    if before is not None:
+        yield Finding("pictures", Verdict.WARN, before)
 
 
 def _ping_broker(url: str) -> str:

@@ -13,6 +13,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from indexer.jobs import handlers
+from indexer.verify import outdated
 from phosphene import logs, tracing
 from phosphene.assemble import Engine, open_engine, open_jobs
 from phosphene.catalog.records import AssetState, IngestState
@@ -57,6 +58,9 @@ def serve_until_stopped(settings: Settings, *, command: str, when_ready: WhenRea
             if engine.held is not None:
                 engine.held.announce(url)
             output.line(f"Phosphene is at {url}")
+            before = outdated(engine)
+            if before is not None:
+                output.warn(before)
             jobs.send(JobName.SWEEP, {})  # what an earlier process left half done
             if when_ready is not None:
                 when_ready(engine, jobs, url)

@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from indexer.verify import VerifyReport
+from indexer.verify import VerifyReport, outdated
 from phosphene import __version__, types
 from phosphene.assemble import Engine
 from phosphene.catalog.records import AssetState
@@ -90,6 +90,9 @@ class StatusResponse(BaseModel):
     searchable: int
     embedded: int = Field(description="pictures that this model has embedded; 0 with a model that is new here")
     waiting: int = Field(description="pictures, of all tenants, that wait for their embedding")
+    outdated: str | None = Field(
+        description="what is to be done about pictures, of all tenants, that an earlier version indexed"
+    )
     data: str | None = Field(description="the data folder, for callers with the local token")
 
     @classmethod
@@ -105,6 +108,7 @@ class StatusResponse(BaseModel):
             searchable=engine.catalog.count_assets(tenant, AssetState.INDEXED),
             embedded=engine.index.count(tenant_filter(tenant, None)),
             waiting=engine.catalog.pending_work(space.id),
+            outdated=outdated(engine),
             data=str(engine.settings.data.absolute()) if local and engine.settings.embedded else None,
         )
 

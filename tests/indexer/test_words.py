@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from indexer.pipeline import add_asset, ingest, remove_asset, update_asset_metadata
-from indexer.verify import Difference, verify
+from indexer.verify import Difference, outdated, verify
 from phosphene.assemble import Engine
+from phosphene.catalog.models import SpaceRow
 from phosphene.catalog.records import Asset
 from phosphene.filters import tenant_filter
 from phosphene.types import DEFAULT_TENANT, AssetId, TenantId, point_id
@@ -16,6 +18,7 @@ from phosphene.vectors.base import WordQuery, asset_of
 from phosphene.vectors.conditions import WORDS
 from phosphene.words.said import MOST_WORDS, file_stem, words_of
 from phosphene.words.tokens import words_asked
+from search_api.schemas import StatusResponse
 from tests.indexer.conftest import save_picture, save_pictures
 
 
@@ -81,9 +84,27 @@ def test_verify_gives_points_from_before_words_theirs(tmp_path: Path, engine: En
     old = [{name: value for name, value in point.payload.items() if name != WORDS} for point in points]
     engine.index.set_payloads([point.id for point in points], old)
     assert found(engine, "0001") == set()
+    _as_by_an_earlier_version(engine)
+    engine.catalog.record_space(engine.current.space)  # as each start does
+    assert outdated(engine) is not None
+    assert str(outdated(engine)).startswith("3 pictures were indexed by an earlier version")
+    assert StatusResponse.of(engine, tenant=DEFAULT_TENANT, local=False).outdated == outdated(engine)
+    save_picture(tmp_path / "in" / "new.png", seed=9)
+    ingest([str(tmp_path / "in")], engine=engine, tenant=DEFAULT_TENANT)
+    assert engine.catalog.outdated_points(engine.current.space.id) == 3  # what comes in now is as it should be
+    assert verify(engine=engine, repair=False).counts == {Difference.STALE_PAYLOAD: 3}
+    assert outdated(engine) is not None
     assert verify(engine=engine, repair=True).mended == {Difference.STALE_PAYLOAD: 3}
+    assert outdated(engine) is None
+    engine.catalog.record_space(engine.current.space)
+    assert outdated(engine) is None
     assert len(found(engine, "0001")) == 1
     assert verify(engine=engine, repair=False).counts == {}
+
+
+def _as_by_an_earlier_version(engine: Engine) -> None:
+    with engine.catalog._database.writing() as connection:
+        connection.execute(update(SpaceRow).values(payload_version=0))
 
 
 @pytest.mark.parametrize(
