@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from phosphene.assemble import Engine, open_engine
-from phosphene.catalog.records import GenerationState
+from phosphene.catalog.generation_records import GenerationState
 from phosphene.generation.asked import AskedPart, GenerationRequest
 from phosphene.generation.request import request_generation
 from phosphene.generation.run import run_generation

@@ -5,7 +5,8 @@ from __future__ import annotations
 from indexer.uploads import add_asset
 from phosphene.assemble import Engine
 from phosphene.blobs import generation_key
-from phosphene.catalog.records import Asset, GenerationState
+from phosphene.catalog.generation_records import GenerationState
+from phosphene.catalog.records import Asset
 from phosphene.errors import InvalidInput, NotFound
 from phosphene.jobs import Jobs
 from phosphene.types import GenerationId, TenantId

@@ -18,16 +18,8 @@ from indexer.sources.items import unreadable
 from phosphene import metrics
 from phosphene.assemble import Engine
 from phosphene.blobs import original_key, thumbnail_key
-from phosphene.catalog.records import (
-    Description,
-    IngestCounts,
-    Location,
-    NewAsset,
-    Outcome,
-    Quarantined,
-    Registered,
-    metadata_digest,
-)
+from phosphene.catalog.records import Description, IngestCounts, Location, NewAsset, Outcome, Quarantined, Registered
+from phosphene.catalog.storable import metadata_digest
 from phosphene.decoding import DecodedPicture
 from phosphene.errors import PictureError
 from phosphene.images import look_in

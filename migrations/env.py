@@ -7,14 +7,14 @@ import sys
 from alembic import context
 from sqlalchemy import Connection
 
-from phosphene.catalog.models import Base
+from phosphene.catalog.models import TABLES
 
 
 def migrate(connection: Connection) -> None:
     """Run the scripts inside the caller's transaction."""
     context.configure(
         connection=connection,
-        target_metadata=Base.metadata,
+        target_metadata=TABLES,
         render_as_batch=True,  # SQLite alters tables by copying them
         transactional_ddl=True,  # SQLite too: the connection says BEGIN itself
         compare_type=True,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from phosphene.assemble import Engine
-from phosphene.catalog.records import GenerationState
+from phosphene.catalog.generation_records import GenerationState
 from phosphene.errors import InvalidQuery, PhospheneError
 from phosphene.generation.asked import AskedPart, GenerationRequest
 from phosphene.generation.request import request_generation

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from phosphene.assemble import Engine
 from phosphene.blobs import generation_key, original_key, preview_key, thumbnail_key
-from phosphene.catalog.records import Asset, Generation, GenerationPicture
+from phosphene.catalog.generation_records import Generation, GenerationPicture
+from phosphene.catalog.records import Asset
 from phosphene.errors import DamagedData, NotFound
 from phosphene.images import PREVIEW_SIDE, THUMBNAIL_SIDE
 

@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Select, and_, case, func, literal, select
 
 from phosphene.catalog.database import database_time, now
+from phosphene.catalog.generation_records import GenerationState
 from phosphene.catalog.models import AssetRow, GenerationRow, SpaceRow, TenantRow, WorkRow
-from phosphene.catalog.records import AssetState, GenerationState
+from phosphene.catalog.records import AssetState
 from phosphene.types import SpaceId
 
 COUNTED_AT_MOST = 1_000_000

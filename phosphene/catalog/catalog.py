@@ -9,11 +9,18 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from phosphene.attributes import Attributes
-from phosphene.catalog import assets, calibrations, generations, ingests, spaces, work
+from phosphene.catalog import assets, calibrations, generations, ingests, registering, spaces, work
 from phosphene.catalog.backlog import Backlog, backlog
 from phosphene.catalog.collections import Collections
 from phosphene.catalog.database import Database
 from phosphene.catalog.duplicates import Duplicates
+from phosphene.catalog.generation_records import (
+    Generation,
+    GenerationPicture,
+    GenerationState,
+    NewGeneration,
+    StepsDone,
+)
 from phosphene.catalog.labels import Labels
 from phosphene.catalog.migrate import check_schema, upgrade
 from phosphene.catalog.processes import Processes
@@ -22,24 +29,18 @@ from phosphene.catalog.records import (
     AssetState,
     CalibrationRecord,
     Description,
-    Generation,
-    GenerationPicture,
-    GenerationState,
     Ingest,
     IngestCounts,
     IngestState,
     Location,
     NewAsset,
-    NewGeneration,
     Quarantined,
     Registered,
     SpaceRecord,
-    StepsDone,
     WorkItem,
-    storable,
-    storable_metadata,
 )
 from phosphene.catalog.reindexes import Reindexes
+from phosphene.catalog.storable import storable, storable_metadata
 from phosphene.errors import PictureFault
 from phosphene.types import AssetId, Field, GenerationId, IngestId, Metadata, Sha256, Space, SpaceId, TenantId
 
@@ -243,14 +244,14 @@ class Catalog:
         InvalidInput where the space was not recorded.
         """
         with self._database.writing() as connection:
-            return assets.register(connection, ingest, tenant, space_id, items)
+            return registering.register(connection, ingest, tenant, space_id, items)
 
     def describe(
         self, ingest: IngestId | None, tenant: TenantId, space_id: SpaceId, items: Sequence[Description]
     ) -> dict[str, Registered]:
         """Change title and metadata of known places without reading their bytes again; unknown uris are left out."""
         with self._database.writing() as connection:
-            return assets.describe(connection, ingest, tenant, space_id, items)
+            return registering.describe(connection, ingest, tenant, space_id, items)
 
     # --- work
 

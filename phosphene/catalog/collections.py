@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, delete, func, insert,
 from phosphene.catalog.database import Database, database_time, in_chunks, now
 from phosphene.catalog.ingests import ensure_tenant
 from phosphene.catalog.models import AssetRow, CollectionItemRow, CollectionRow, CollectionShareRow
-from phosphene.catalog.records import storable
+from phosphene.catalog.storable import storable
 from phosphene.errors import InvalidCursor, InvalidInput, NotFound, Outdated
 from phosphene.types import AssetId, CollectionId, ShareId, TenantId, sha256_of
 

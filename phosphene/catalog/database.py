@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
-from phosphene.catalog.models import UtcDateTime
+from phosphene.catalog.base import UtcDateTime
 from phosphene.errors import DamagedData, InvalidSettings, Unavailable
 
 BUSY_TIMEOUT_S = 30.0

@@ -14,17 +14,17 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Row, Update, and_, func, or_, select, update
 
 from phosphene.catalog.database import database_time, in_chunks, insert_into, later, now
-from phosphene.catalog.ingests import ensure_tenant
-from phosphene.catalog.models import GenerationRow, TenantRow
-from phosphene.catalog.records import (
+from phosphene.catalog.generation_records import (
     Generation,
     GenerationPicture,
     GenerationState,
     NewGeneration,
     Parent,
     StepsDone,
-    storable,
 )
+from phosphene.catalog.ingests import ensure_tenant
+from phosphene.catalog.models import GenerationRow, TenantRow
+from phosphene.catalog.storable import storable
 from phosphene.errors import Forbidden, InvalidQuery, NotFound, Overloaded
 from phosphene.types import AssetId, GenerationId, Sha256, TenantId
 

@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, Connection, Row, or_, select, update
 from phosphene import metrics
 from phosphene.catalog.database import database_time, in_chunks, insert_into, later, now
 from phosphene.catalog.models import IngestRow, QuarantineRow, TenantRow
-from phosphene.catalog.records import Ingest, IngestCounts, IngestState, Quarantined, storable
+from phosphene.catalog.records import Ingest, IngestCounts, IngestState, Quarantined
+from phosphene.catalog.storable import storable
 from phosphene.errors import NotFound, PictureFault
 from phosphene.types import IngestId, Sha256, TenantId
 

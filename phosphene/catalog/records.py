@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,8 +13,6 @@ from phosphene.attributes import Attributes
 from phosphene.errors import PictureFault
 from phosphene.types import (
     AssetId,
-    FieldValue,
-    GenerationId,
     IngestId,
     Metadata,
     Modality,
@@ -344,94 +339,6 @@ class Process:
     opened: frozenset[SpaceId]  # that one among them
 
 
-class GenerationState(StrEnum):
-    """How far a generation has come."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    FINISHED = "finished"
-    FAILED = "failed"  # its `error` says why
-    CANCELLED = "cancelled"
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing will change any more."""
-        return self in (GenerationState.FINISHED, GenerationState.FAILED, GenerationState.CANCELLED)
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationPicture:
-    """One picture of a generation."""
-
-    place: int  # 0..images-1
-    seed: int
-    sha256: Sha256  # of its file, which phosphene.blobs.generation_key names
-    width: int  # pixels
-    height: int
-    format: Literal["png", "webp"]
-    asset_id: AssetId | None = None  # what it was accepted as
-
-
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """A picture of the catalogue that a generation starts from."""
-
-    asset_id: AssetId
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class StepsDone:
-    """How far the drawing is."""
-
-    stage: str  # prior, decoder, super_resolution
-    step: int
-    of: int
-
-
-@dataclass(frozen=True, slots=True)
-class NewGeneration:
-    """A request to be kept and carried out."""
-
-    id: GenerationId
-    key: str  # the same for the same request of anyone; phosphene.generation.asked makes it
-    generator: str  # the settings' name of it
-    request: Mapping[str, Any]  # as it may be shown
-    withheld: Mapping[str, Any] | None  # the whole request where not all of it may be shown; forgotten at the end
-    prompt: str | None
-    seed: int
-    images: int
-    parents: tuple[Parent, ...] = ()
-    preparer: str | None = None  # who still has files to put in place: nobody else takes it for PREPARE_S, or until
-    # `release_generation`
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """Pictures that somebody asked for, and what became of that."""
-
-    id: GenerationId
-    tenant: TenantId
-    key: str | None  # None: never the answer to the same request again, since the weights are others now
-    state: GenerationState
-    request: Mapping[str, Any]  # a GenerationRequest as JSON, its prompts None where they are withheld
-    prompt: str | None  # the captions in one line; None where withheld, or where there are none
-    seed: int
-    images: int
-    model: str | None  # what drew it, once it is drawn
-    weights_sha256: Sha256 | None
-    parents: tuple[Parent, ...]
-    pictures: tuple[GenerationPicture, ...]  # once it is finished
-    progress: StepsDone | None
-    preview: bytes | None  # WebP, longest side at most 96 pixels; while it is running
-    error: str | None
-    attempts: int
-    cancel_asked: bool
-    queued_at: datetime  # UTC
-    started_at: datetime | None
-    finished_at: datetime | None
-
-
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two pictures that are near-duplicates, and the evidence; the first has the smaller id."""
@@ -452,45 +359,3 @@ class Cluster:
 
     id: UUID
     asset_ids: tuple[AssetId, ...]  # by id
-
-
-def storable(text: str) -> str:
-    """Give text that every database takes: no NUL (PostgreSQL has none), no lone surrogates (from odd file names)."""
-    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def storable_metadata(metadata: Metadata) -> Metadata:
-    """Make all strings storable, and all numbers such that they come back the same from every database.
-
-    NaN and infinity, which JSON lacks, become null; integers beyond 64 bits become floats.
-    """
-    return {storable(name): _storable_value(value) for name, value in metadata.items()}
-
-
-def _storable_value(value: FieldValue) -> FieldValue:
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, list):
-        return [storable(part) for part in value]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return _storable_number(value)
-    return value
-
-
-def _storable_number(value: float) -> float | None:
-    """Take account of PostgreSQL, which has no -0.0 and writes large floats out as integers."""
-    if isinstance(value, int) and -(2**63) <= value < 2**63:
-        return value
-    try:
-        value = float(value) + 0.0
-    except OverflowError:
-        return None
-    if not math.isfinite(value):
-        return None
-    return int(value) if 2**53 <= abs(value) < 2**63 else value
-
-
-def metadata_digest(title: str | None, metadata: Metadata) -> str:
-    """Digest what a source says about a picture: equal digests mean nothing to update."""
-    said = [None if title is None else storable(title), storable_metadata(metadata)]
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

@@ -27,8 +27,9 @@ from phosphene.catalog.models import (
     SpaceRow,
     WorkRow,
 )
-from phosphene.catalog.records import AssetState, LabelModelKind, NamedSpace, Reindex, ReindexState, Serving, storable
+from phosphene.catalog.records import AssetState, LabelModelKind, NamedSpace, Reindex, ReindexState, Serving
 from phosphene.catalog.spaces import ANSWERS, WRITES_BOTH, hold_spaces, space_of
+from phosphene.catalog.storable import storable
 from phosphene.errors import InvalidInput, NotFound
 from phosphene.types import AssetId, ReindexId, Space, SpaceId, TenantId
 

@@ -18,7 +18,8 @@ from sqlalchemy import (
 from phosphene.catalog import ingests, spaces
 from phosphene.catalog.database import database_time, in_chunks, insert_into, later, now
 from phosphene.catalog.models import AssetRow, EmbeddingRow, IngestRow, LocationRow, SpaceRow, WorkRow
-from phosphene.catalog.records import AssetState, Quarantined, WorkItem, storable
+from phosphene.catalog.records import AssetState, Quarantined, WorkItem
+from phosphene.catalog.storable import storable
 from phosphene.errors import InvalidInput, PictureFault
 from phosphene.types import AssetId, IngestId, Sha256, SpaceId, TenantId
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichBar
 
-from phosphene.catalog.records import GenerationState
+from phosphene.catalog.generation_records import GenerationState
 from phosphene.cli import output
 from phosphene.cli.options import first_wrong
 from phosphene.errors import InvalidInput, PhospheneError

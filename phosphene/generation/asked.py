@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 from uuid import UUID
 
-from phosphene.catalog.records import Parent, storable
+from phosphene.catalog.generation_records import Parent
+from phosphene.catalog.storable import storable
 from phosphene.errors import InvalidInput, InvalidQuery
 from phosphene.types import AssetId, Sha256, sha256_of
 from phosphene.unclip.base import MAX_SIDE, Sampling, Size

@@ -13,7 +13,7 @@ from typing import Literal
 from xml.etree import ElementTree as ET
 
 from phosphene import __version__
-from phosphene.catalog.records import Parent
+from phosphene.catalog.generation_records import Parent
 from phosphene.images import encode_picture
 from phosphene.types import GenerationId, Pixels, Sha256
 

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 from phosphene.assemble import Engine
 from phosphene.blobs import GENERATION_INPUTS, GENERATIONS, generation_input_key, generation_key
-from phosphene.catalog.records import Generation, GenerationState, NewGeneration
+from phosphene.catalog.generation_records import Generation, GenerationState, NewGeneration
 from phosphene.errors import NotFound, PhospheneError
 from phosphene.generation.asked import GenerationRequest, key_of, to_json, without_prompts
 from phosphene.generation.guard import prompt_hash

@@ -22,7 +22,7 @@ from uuid import uuid4
 from phosphene import metrics
 from phosphene.assemble import Engine
 from phosphene.blobs import GENERATION_INPUTS, generation_key
-from phosphene.catalog.records import Generation, GenerationPicture, GenerationState, StepsDone
+from phosphene.catalog.generation_records import Generation, GenerationPicture, GenerationState, StepsDone
 from phosphene.errors import Cancelled, PhospheneError, Unavailable
 from phosphene.generation.asked import GenerationRequest, from_json
 from phosphene.generation.provenance import Provenance, encode, xmp_of

@@ -12,7 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from indexer.generated import accept_picture
-from phosphene.catalog.records import Generation, GenerationState
+from phosphene.catalog.generation_records import Generation, GenerationState
 from phosphene.errors import NotFound
 from phosphene.generation.request import cancel_generation, request_generation
 from phosphene.types import GenerationId

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from phosphene.catalog.records import Generation, GenerationPicture, GenerationState
+from phosphene.catalog.generation_records import Generation, GenerationPicture, GenerationState
 from phosphene.generation.asked import MAX_PROMPT, AskedPart, GenerationRequest, SamplingChoice, parse_size
 from phosphene.types import AssetId
 from phosphene.unclip.base import MAX_CANDIDATES, MAX_DRAFTS, MAX_GUIDANCE, MAX_REFINEMENTS, MAX_STEPS

@@ -11,7 +11,7 @@ from sqlalchemy import event
 
 from phosphene.catalog import backlog as counting
 from phosphene.catalog.catalog import Catalog
-from phosphene.catalog.records import GenerationState, NewGeneration
+from phosphene.catalog.generation_records import GenerationState, NewGeneration
 from phosphene.errors import PictureFault
 from phosphene.types import DEFAULT_TENANT as T
 from phosphene.types import GenerationId, IngestId, TenantId

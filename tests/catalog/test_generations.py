@@ -12,16 +12,16 @@ import pytest
 from sqlalchemy import Table, update
 
 from phosphene.catalog.catalog import Catalog
-from phosphene.catalog.models import GenerationRow
-from phosphene.catalog.records import (
+from phosphene.catalog.generation_records import (
     Generation,
     GenerationPicture,
     GenerationState,
     NewGeneration,
-    Outcome,
     Parent,
     StepsDone,
 )
+from phosphene.catalog.models import GenerationRow
+from phosphene.catalog.records import Outcome
 from phosphene.errors import Forbidden, InvalidQuery, NotFound, Overloaded
 from phosphene.types import DEFAULT_TENANT as T
 from phosphene.types import AssetId, GenerationId, Sha256, TenantId

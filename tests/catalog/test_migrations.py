@@ -15,7 +15,7 @@ from sqlalchemy import inspect
 from phosphene.catalog import migrate
 from phosphene.catalog.catalog import Catalog
 from phosphene.catalog.database import Database
-from phosphene.catalog.models import Base
+from phosphene.catalog.models import TABLES
 from phosphene.errors import Unavailable
 from phosphene.types import DEFAULT_TENANT as T
 from tests.catalog.samples import SPACE, new
@@ -33,8 +33,8 @@ def test_the_migrated_schema_is_the_models(catalog_url: str) -> None:
     migrate.upgrade(database)
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, Base.metadata) == []
-    assert tables(database) == {*Base.metadata.tables, "alembic_version"}
+        assert compare_metadata(context, TABLES) == []
+    assert tables(database) == {*TABLES.tables, "alembic_version"}
     database.close()
 
 
@@ -58,7 +58,7 @@ def test_every_step_down_and_up_keeps_to_the_models(catalog_url: str) -> None:
     migrate.run(database, "-1")
     migrate.run(database, "head")
     with database.engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), TABLES) == []
     database.close()
 
 

@@ -11,16 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phosphene.catalog.catalog import Catalog
-from phosphene.catalog.records import (
-    AssetState,
-    Description,
-    IngestCounts,
-    Outcome,
-    Registered,
-    metadata_digest,
-    storable,
-    storable_metadata,
-)
+from phosphene.catalog.records import AssetState, Description, IngestCounts, Outcome, Registered
+from phosphene.catalog.storable import metadata_digest, storable, storable_metadata
 from phosphene.errors import InvalidInput, NotFound
 from phosphene.types import DEFAULT_TENANT as T
 from phosphene.types import FieldValue, IngestId, TenantId, asset_id, sha256_of

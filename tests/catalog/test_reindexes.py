@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from phosphene.catalog import assets
+from phosphene.catalog import registering
 from phosphene.catalog import reindexes as counting
 from phosphene.catalog.catalog import Catalog
 from phosphene.catalog.records import Description, NamedSpace, Reindex, ReindexState
@@ -334,7 +334,7 @@ def test_a_change_begins_after_the_registrations_under_way(catalog: Catalog) -> 
     begun: list[Reindex] = []
     starting = threading.Thread(target=lambda: begun.append(catalog.reindexes.start(BEFORE, AFTER, {})))
     with catalog._database.writing() as connection:
-        assets.register(connection, None, T, SPACE.id, [new("cat")])
+        registering.register(connection, None, T, SPACE.id, [new("cat")])
         starting.start()
         starting.join(0.5)
     starting.join()

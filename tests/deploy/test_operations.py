@@ -13,7 +13,7 @@ import promql_parser
 import pytest
 from ruamel.yaml import YAML
 
-from phosphene.catalog.records import GenerationState
+from phosphene.catalog.generation_records import GenerationState
 from phosphene.jobs import JobName
 from phosphene.metrics import REGISTRY
 from tests.deploy.test_compose import COMPOSE, HOUSE, SERVICES

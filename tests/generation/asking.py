@@ -14,8 +14,8 @@ from sqlalchemy import Table, update
 
 from phosphene.assemble import Engine
 from phosphene.blobs import GENERATION_INPUTS, GENERATIONS, generation_key
+from phosphene.catalog.generation_records import Generation, GenerationState
 from phosphene.catalog.models import GenerationRow
-from phosphene.catalog.records import Generation, GenerationState
 from phosphene.generation.asked import AskedPart, GenerationRequest, SamplingChoice
 from phosphene.generation.request import request_generation
 from phosphene.generation.run import run_generation

@@ -20,7 +20,7 @@ import pytest
 
 from indexer.jobs import handlers
 from phosphene.assemble import Engine, open_jobs
-from phosphene.catalog.records import Generation, GenerationState
+from phosphene.catalog.generation_records import Generation, GenerationState
 from phosphene.generation.asked import AskedPart, SamplingChoice
 from phosphene.generation.run import MAX_ATTEMPTS
 from phosphene.types import DEFAULT_TENANT as T

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from phosphene import __version__
-from phosphene.catalog.records import Parent
+from phosphene.catalog.generation_records import Parent
 from phosphene.generation.provenance import Provenance, encode, xmp_of
 from phosphene.images import Limits, open_picture, small_webp
 from phosphene.types import AssetId, GenerationId, Sha256

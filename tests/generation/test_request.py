@@ -13,7 +13,7 @@ import pytest
 
 from phosphene.assemble import Engine
 from phosphene.blobs import generation_input_key
-from phosphene.catalog.records import GenerationState
+from phosphene.catalog.generation_records import GenerationState
 from phosphene.errors import (
     Blocked,
     Forbidden,

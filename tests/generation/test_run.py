@@ -16,7 +16,7 @@ from PIL import Image
 
 from indexer.uploads import add_asset, remove_asset
 from phosphene.assemble import Engine
-from phosphene.catalog.records import Generation, GenerationState
+from phosphene.catalog.generation_records import Generation, GenerationState
 from phosphene.errors import Blocked, Unavailable
 from phosphene.generation.asked import AskedPart, SamplingChoice
 from phosphene.generation.request import cancel_generation

@@ -13,7 +13,7 @@ import pytest
 from indexer.uploads import add_asset
 from phosphene.assemble import Engine
 from phosphene.blobs import original_key
-from phosphene.catalog.records import GenerationState
+from phosphene.catalog.generation_records import GenerationState
 from phosphene.encoders import Encoder, load_encoder
 from phosphene.errors import ModelNotFound, NotFound, SpaceMismatch
 from phosphene.generation.asked import AskedPart

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from phosphene.catalog.records import Generation
+from phosphene.catalog.generation_records import Generation
 from phosphene.types import GenerationId, TenantId
 from tests.search_api.served import KEYS, Served, ingested_folder, png, sample_pictures, serving, tiny_generator
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from phosphene.assemble import Engine, open_engine
 from phosphene.blobs import GENERATION_INPUTS, GENERATIONS, generation_key
-from phosphene.catalog.records import Generation, GenerationState
+from phosphene.catalog.generation_records import Generation, GenerationState
 from phosphene.encoders import load_encoder
 from phosphene.generation.asked import AskedPart, GenerationRequest, SamplingChoice
 from phosphene.generation.request import cancel_generation, request_generation
