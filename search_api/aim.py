@@ -18,11 +18,13 @@ from phosphene.filters import Filter
 from phosphene.nomatch.evidence import LEAST_BACKGROUND, Float64
 from phosphene.nomatch.words import FIELDS
 from phosphene.types import Float32, PointId
-from phosphene.vectors.base import Payload, ScoredPoint, VectorIndex, VectorQuery
+from phosphene.vectors.base import Payload, ScoredPoint, VectorIndex, VectorQuery, WordQuery
+from phosphene.words import tokens
 
 LEAST_SPREAD: Final = 1e-6  # of cosines; below it they do not differ
 MOST_LOOKED_AT: Final = 20_000  # points, for one page; what lies behind them is not found by what has barriers
 MOST_FETCHED: Final = 40_000  # points, for one page, of the lists of all rows together
+MOST_BARRED: Final = 10_000  # points that are named as those which barriers keep out
 _WORD = re.compile(r"\w+")
 _ES = ("ses", "xes", "zes", "ches", "shes")
 
@@ -59,6 +61,31 @@ class Barrier:
         shown = rows @ self.vector >= self.limit
         named = [any(words <= carried for words in self.words) for carried in said]
         return np.asarray(shown | np.array(named, dtype=np.bool_), dtype=np.bool_)
+
+    def barred(self, *, within: Filter, own: Filter, index: VectorIndex) -> tuple[list[ScoredPoint], bool]:
+        """Give the points that stay out, and whether these are all: MOST_BARRED by vector, and by words, are looked up.
+
+        `own` is the tenant's filter, by which words are weighed.
+        """
+        shown, all_shown = self._shown(within, index)
+        if not self.words:
+            return shown, all_shown
+        if not index.ranks_words:
+            return shown, False
+        forms = tuple(dict.fromkeys(token for words in self.words for token in _tokens_of(max(words, key=len))))
+        found = index.query_words([WordQuery(forms, MOST_BARRED, within, own)])[0] if forms else []
+        named = [point for point in found if any(words <= words_said(point.payload) for words in self.words)]
+        return [*shown, *named], all_shown and len(found) < MOST_BARRED
+
+    def _shown(self, within: Filter, index: VectorIndex) -> tuple[list[ScoredPoint], bool]:
+        length = float(np.linalg.norm(self.vector))
+        row, least, fetch = np.asarray(self.vector / length, dtype=np.float32), self.limit / length, 256
+        while True:
+            points = index.query([VectorQuery(row, fetch, within)])[0]
+            is_all = len(points) < fetch or points[-1].score < least
+            if is_all or fetch >= MOST_BARRED:
+                return [point for point in points if point.score >= least], is_all
+            fetch = min(4 * fetch, MOST_BARRED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,6 +147,16 @@ class Aim:
                 return kept[:limit]
             fetch = min(2 * fetch, MOST_LOOKED_AT, deepest)
 
+    def barred(self, *, within: Filter, own: Filter, index: VectorIndex) -> tuple[list[ScoredPoint], bool]:
+        """Give the points that barriers keep out, and whether these are all that stay out."""
+        found: list[ScoredPoint] = []
+        is_all = self.rivals is None
+        for barrier in self.barriers:
+            points, those_are_all = barrier.barred(within=within, own=own, index=index)
+            found += points
+            is_all = is_all and those_are_all
+        return found, is_all
+
     def _best(self, listed: Sequence[Sequence[ScoredPoint]]) -> list[ScoredPoint]:
         """Merge the lists of the rows: a point among the best k of the whole is among the best k of its best row."""
         if len(listed) == 1:
@@ -164,6 +201,12 @@ def words_said(payload: Payload) -> Words:
 def words_in(text: str) -> Words:
     """Give the words of a text, folded and in the singular, as far as an s tells."""
     return frozenset(_singular(word) for word in _WORD.findall(text.casefold()))
+
+
+def _tokens_of(word: str) -> list[str]:
+    """Give a word in the singular as it is looked up, and what it may be the singular of."""
+    forms = (word, f"{word}s", f"{word}es", f"{word[:-1]}ies")
+    return tokens.words_in(" ".join(forms))
 
 
 def _singular(word: str) -> str:

@@ -26,7 +26,7 @@ from phosphene.assemble import Engine
 from phosphene.decoding import DecoderPool
 from phosphene.encoders import Encoder
 from phosphene.errors import InvalidCursor, InvalidQuery, SpaceMismatch
-from phosphene.filters import Filter, tenant_filter
+from phosphene.filters import AnyOf, Filter, Not, tenant_filter
 from phosphene.nomatch.evidence import HEAD
 from phosphene.open_space import OpenSpace
 from phosphene.types import (
@@ -40,11 +40,11 @@ from phosphene.types import (
     point_id,
 )
 from phosphene.unclip.geometry import direction, text_diff
-from phosphene.vectors.base import ScoredPoint, VectorIndex
+from phosphene.vectors.base import ScoredPoint, VectorIndex, asset_of
 from phosphene.vectors.similar import mean_direction
 from search_api import exclusion
 from search_api.aim import LEAST_SPREAD, Aim, Barrier, Scale, Scoring, Words
-from search_api.question import ContextPair, Numbers, Part, SearchQuery, Strategy
+from search_api.question import ContextPair, Numbers, Part, SearchQuery, Strategy, both
 
 _MODALITIES = {"text": Modality.TEXT, "image": Modality.IMAGE, "asset_id": Modality.IMAGE}
 _MOST_CARRIED = 256  # numbers in a cursor
@@ -71,6 +71,16 @@ class Composed:
         left_out = frozenset(point_id(asset, self.embedding.space.id) for asset in self.left_out)
         within = tenant_filter(self.tenant, self.filter)
         return self.aim.nearest(limit, within=within, left_out=left_out, index=index)
+
+    def let_in(self, *, index: VectorIndex) -> tuple[Filter | None, bool]:
+        """Give a filter for what can be listed: less than the question's own where something stays out.
+
+        False beside it: more than MOST_BARRED stay out, or what is told only by comparing two vectors; these pass.
+        """
+        own, within = (tenant_filter(self.tenant, one) for one in (None, self.filter))
+        barred, is_all = self.aim.barred(within=within, own=own, index=index)
+        out = sorted({str(asset_of(point)) for point in barred} | {str(asset) for asset in self.left_out})
+        return both(self.filter, Not(AnyOf("asset_id", tuple(out))) if out else None), is_all
 
     def instead(self, embedding: UnitEmbeddings) -> Composed:
         """Ask the same with another embedding (1, d) of the same space; what keeps points out stays."""

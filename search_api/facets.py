@@ -1,4 +1,4 @@
-"""How many pictures have which values: counted over all that the filter lets through, and over the best hits.
+"""How many pictures have which values: counted over all that the question lets through, and over the best hits.
 
 A condition on a field does not narrow that field's own counts, so that a second value can be chosen beside the first.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Protocol
 
 from phosphene.errors import InvalidQuery
 from phosphene.filters import And, Equals, Exists, Filter, Range, Scalar, tenant_filter, without_field
@@ -31,7 +32,17 @@ _SPARE = 50  # values asked for beyond those shown: how many there are is then k
 
 _LISTED = (FieldKind.KEYWORD, FieldKind.BOOL)  # value by value; others in ranges
 
-BestHits = Callable[[Filter | None], Sequence[ScoredPoint]]  # the best BEST hits of the question under another filter
+
+class Counted(Protocol):
+    """A question, as far as counting needs it."""
+
+    def best_hits(self, within: Filter | None) -> Sequence[ScoredPoint]:
+        """Give its best BEST hits under another filter."""
+        ...
+
+    def let_in(self, within: Filter | None) -> tuple[Filter | None, bool]:
+        """Narrow a filter to what can be a hit under it, and say whether nothing else is left in."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +55,7 @@ class FacetAsked:
 
 @dataclass(frozen=True, slots=True)
 class FacetValue:
-    """A value; `count` pictures that the filter lets through have it, `among_best` of the best hits."""
+    """A value; `count` pictures that the question lets through have it, `among_best` of the best hits."""
 
     value: Scalar
     count: int
@@ -67,12 +78,13 @@ class Facet:
 
     field: str
     kind: FieldKind
-    pictures: int  # that the filter lets through, conditions on this field apart
+    pictures: int  # that the question lets through, conditions on this field apart
     missing: int  # of these, without a value
     best: int  # hits that `among_best` is of
     more: bool  # there are values beyond those listed
     values: tuple[FacetValue, ...] = ()
     ranges: tuple[FacetRange, ...] = ()
+    exact: bool = True  # else some that the question keeps out are counted still
 
 
 def checked_facets(asked: Sequence[FacetAsked], fields: Sequence[Field]) -> list[tuple[Field, int]]:
@@ -106,16 +118,18 @@ def count_facets(
     within: Filter | None,
     tenant: TenantId,
     index: VectorIndex,
-    best_hits: BestHits,
+    of: Counted,
 ) -> tuple[Facet, ...]:
-    """Count the values of fields under a filter. Raises Unavailable."""
+    """Count the values of fields under the filter `within`, and what else the question is. Raises Unavailable."""
     hits: dict[Filter | None, Sequence[ScoredPoint]] = {}
+    passing: dict[Filter | None, tuple[Filter | None, bool]] = {}
     counted = []
     for field, limit in wanted:
         rest = without_field(within, field.name)
         if rest not in hits:
-            hits[rest] = best_hits(rest)
-        counted.append(_counted(field, limit, tenant_filter(tenant, rest), index, hits[rest]))
+            hits[rest], passing[rest] = of.best_hits(rest), of.let_in(rest)
+        kept, exact = passing[rest]
+        counted.append(replace(_counted(field, limit, tenant_filter(tenant, kept), index, hits[rest]), exact=exact))
     return tuple(counted)
 
 

@@ -57,6 +57,10 @@ class WordedList(Protocol):
         """Say which part gave what to a hit of the list."""
         ...
 
+    def only(self) -> Filter | None:
+        """Give a filter for all that the list can have; None where that is whatever the question lets through."""
+        ...
+
 
 def mode_of(blend: Blend, asked: Composed, *, index: VectorIndex, pictures_only: bool) -> Mode:
     """Say what a question is compared with. Raises InvalidQuery where there are no words to look up.
@@ -162,6 +166,9 @@ class _Fused:
             return Explanation(None, Place(None, cosine), None, matched)
         return Explanation(one.score, one.picture, one.words, matched)
 
+    def only(self) -> Filter | None:
+        return None
+
 
 class _ByWords:
     """Words alone: of the pictures that there are when the first page is asked for."""
@@ -208,6 +215,9 @@ class _ByWords:
             self._best(ARRANGED, datetime.now(UTC).isoformat())
         matched = _matched(self._words, _carried(asset, self._said))
         return Explanation(None, None, self._places.get(asset.id), matched)
+
+    def only(self) -> Filter | None:
+        return _one_of([asset_of(point) for point in self._best(MAX_LISTED, datetime.now(UTC).isoformat())])
 
 
 def _asked_words(text: str | None) -> tuple[str, ...]:

@@ -19,20 +19,20 @@ from phosphene import metrics, tracing
 from phosphene.assemble import Engine
 from phosphene.catalog.records import Asset
 from phosphene.errors import InvalidCursor, InvalidInput, InvalidQuery, Overloaded, SpaceMismatch
-from phosphene.filters import Filter
 from phosphene.generation.retrieve import towards
 from phosphene.nomatch.decision import Match, Question
 from phosphene.nomatch.evidence import HEAD
 from phosphene.open_space import OpenSpace
 from phosphene.types import AssetId, SpaceId, TenantId
-from phosphene.vectors.base import ScoredPoint, VectorIndex, asset_of
+from phosphene.vectors.base import ScoredPoint, asset_of
 from phosphene.words.fusion import Mode
 from search_api import cursor as cursors
 from search_api.arrange import Entry
-from search_api.compose import Composed, compose, split_cursor
+from search_api.compose import compose, split_cursor
 from search_api.cursor import Cursor
-from search_api.facets import BEST, Facet, checked_facets, count_facets
-from search_api.hybrid import Explanation, explain_picture, list_name, mode_of, with_words, worded_list
+from search_api.facets import Facet, checked_facets, count_facets
+from search_api.hybrid import Explanation, list_name, mode_of, with_words
+from search_api.listed import Listed
 from search_api.listing import (
     Nearest,
     Page,
@@ -41,7 +41,6 @@ from search_api.listing import (
     by_score,
     group_count,
     page_of,
-    stretches_by_score,
 )
 from search_api.question import SearchQuery
 from search_api.rerank import RerankQuestion
@@ -53,7 +52,7 @@ __all__ = ["Hit", "SearchAnswer", "SearchQuery", "Timing", "run_search"]
 class Group:
     """What hits were grouped by, where they were: its value, and the other hits of the group, best first.
 
-    `pictures` has the value, of all that the filter lets through; None where the group has no value.
+    `pictures` has the value, of all that the question lets through; None where the group has no value.
     """
 
     value: str | int | None
@@ -142,36 +141,20 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
 
     mode = mode_of(query.blend, asked, index=space.index, pictures_only=query.prior_search)
     question = how.names(list_name(query.blend, mode, asked.fingerprint))
-    by_words = partial(worded_list, blend=query.blend, mode=mode, name=question, index=space.index)
-    nearest = partial(asked.nearest, index=space.index)
-    worded = by_words(asked)
-    before, by_prior = _cursor(query, question) if how.plain and worded is None else (None, False)
-    if how.plain and worded is None:
-        page, head = _first_and_page(nearest, query.limit, before=None if by_prior else before, question=question)
+    listed = Listed.of(asked, query.blend, mode, name=question, index=space.index)
+    before, by_prior = _cursor(query, question) if how.plain and listed.worded is None else (None, False)
+    if how.plain and listed.worded is None:
+        shown = None if by_prior else before
+        page, head = _first_and_page(listed.nearest, query.limit, before=shown, question=question)
+    elif how.plain:
+        page, head = listed.stretches(query.limit, query.cursor).page, listed.head()
     else:
-        stretches = stretches_by_score(nearest, question) if worded is None else worded.stretch
-        head = nearest(HEAD) if worded is None else list(worded.head)
         about = RerankQuestion(tenant, asked.text, asked.embedding.rows[0])
-        page = (
-            stretches(query.limit, query.cursor).page
-            if how.plain
-            else arranged_page(
-                query, how, question=about, name=question, stretches=stretches, index=space.index, engine=engine
-            )
+        page = arranged_page(
+            query, how, question=about, name=question, stretches=listed.stretches, index=space.index, engine=engine
         )
-
-    def best_hits(within: Filter | None) -> Sequence[ScoredPoint]:
-        other = replace(asked, filter=within)
-        found = by_words(other)
-        return other.nearest(BEST, index=space.index) if found is None else found.stretch(BEST, None).points
-
-    facets = count_facets(
-        wanted,
-        within=asked.filter,
-        tenant=tenant,
-        index=space.index,
-        best_hits=best_hits,
-    )
+        head = listed.head()
+    facets = count_facets(wanted, within=asked.filter, tenant=tenant, index=space.index, of=listed)
     watch.lap("vectors")
     vector, judged = asked.judged(head, index=space.index)
     match = space.judge.judge(
@@ -185,7 +168,7 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
             composed=asked.kind == "composed",
         )
     )
-    match = with_words(match, worded.exact) if worded is not None else match
+    match = with_words(match, listed.worded.exact) if listed.worded is not None else match
     watch.lap("match")
 
     expected: frozenset[AssetId] | None = None  # what the text by itself shows by this place, where the prior searches
@@ -200,23 +183,17 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
             watch.lap("embed")
             question = _by_prior(question)
             by_mixed = partial(asked.instead(mixed).nearest, index=space.index)
-            page, expected = _expected(by_mixed, own=nearest, limit=query.limit, before=before, question=question)
+            page, expected = _expected(
+                by_mixed, own=listed.nearest, limit=query.limit, before=before, question=question
+            )
             match = replace(
                 match, note=f"{match.note}; this is of the text by itself, hits of the prior are not judged"
             )
             watch.lap("vectors")
 
-    hits = _hits(page.entries, how.group_by, expected, asked=asked, index=space.index, engine=engine)
+    hits = _hits(page.entries, how.group_by, expected, listed=listed, engine=engine)
     if query.explain:
-        hits = tuple(
-            replace(
-                hit,
-                explanation=explain_picture(hit.asset, hit.score, asked.text)
-                if worded is None
-                else worded.explain(hit.asset, hit.score),
-            )
-            for hit in hits
-        )
+        hits = tuple(replace(hit, explanation=listed.explain(hit.asset, hit.score)) for hit in hits)
     watch.lap("catalogue")
     watch.tell()
     metrics.SEARCHES.labels(asked.kind, "yes" if match.matched else "no").inc()
@@ -237,13 +214,14 @@ def _hits(
     group_by: str | None,
     expected: frozenset[AssetId] | None,
     *,
-    asked: Composed,
-    index: VectorIndex,
+    listed: Listed,
     engine: Engine,
 ) -> tuple[Hit, ...]:
     """Look up the pictures; one that was deleted meanwhile is left out, and what was grouped under it moves up."""
+    tenant, asked = listed.asked.tenant, listed.asked.filter
+    within = listed.let_in(asked)[0] if any(entry.value is not None for entry in entries) else None
     wanted = [asset for entry in entries for asset in (entry.asset, *(other for other, _ in entry.others))]
-    assets = engine.catalog.assets(asked.tenant, wanted) if wanted else {}
+    assets = engine.catalog.assets(tenant, wanted) if wanted else {}
     hits = []
     for entry in entries:
         found = [(assets[id_], score) for id_, score in ((entry.asset, entry.score), *entry.others) if id_ in assets]
@@ -255,7 +233,7 @@ def _hits(
         if group_by is not None:
             pictures = None
             if entry.value is not None:
-                pictures = group_count(entry.value, group_by, tenant=asked.tenant, within=asked.filter, index=index)
+                pictures = group_count(entry.value, group_by, tenant=tenant, within=within, index=listed.index)
             group = Group(entry.value, pictures, tuple(Hit(asset, below) for asset, below in others))
         hits.append(Hit(first, score, "prior" if by_prior else "search", group, entry.folded, entry.by_cosine))
     return tuple(hits)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from phosphene.types import FieldKind
 from search_api import facets
+from search_api.aim import MOST_BARRED
 from search_api.arrange import ARRANGED, MAX_GROUP, NEAR_DUPLICATES, SPREAD, Arrangement
 from search_api.facets import BEST, DEFAULT_VALUES, MAX_FACETS, MAX_RANGES, MAX_VALUES, FacetAsked
 from search_api.rerank import RERANKED
@@ -58,7 +59,8 @@ class ListOptions(Body):
     facets: list[FieldName | FacetIn] = Field(
         default_factory=list,
         max_length=MAX_FACETS,
-        description="fields whose values are to be counted, over all pictures that the filter lets through and over "
+        description="fields whose values are to be counted, over all pictures that the question lets through (its "
+        "filter, `exclude`, `context`; in mode words those that carry one; less the picture asked with) and over "
         f"the best {BEST} hits; a condition on a field does not narrow its own counts. Numbers and dates: in ranges, "
         f"up to {MAX_RANGES} in one request",
         examples=[["category", {"field": "year", "limit": 6}]],
@@ -85,7 +87,7 @@ class FacetValueOut(BaseModel):
     """A value, and how many pictures have it."""
 
     value: str | int | float | bool
-    count: int = Field(description="of the pictures that the filter lets through")
+    count: int = Field(description="of the pictures that the question lets through")
     among_best: int = Field(description="of the best hits")
 
 
@@ -94,7 +96,7 @@ class FacetRangeOut(BaseModel):
 
     gte: float | str
     lt: float | str
-    count: int = Field(description="of the pictures that the filter lets through")
+    count: int = Field(description="of the pictures that the question lets through")
     among_best: int = Field(description="of the best hits")
 
 
@@ -103,7 +105,11 @@ class FacetOut(BaseModel):
 
     field: str
     kind: FieldKind
-    pictures: int = Field(description="that the filter lets through, conditions on this very field apart")
+    exact: bool = Field(
+        description=f"false: pictures that the question keeps out are counted still, those beyond {MOST_BARRED:,} and "
+        "those near negative examples of best_score"
+    )
+    pictures: int = Field(description="that the question lets through, conditions on this very field apart")
     missing: int = Field(description="of these, without a value")
     best: int = Field(description=f"best hits that `among_best` is of, {BEST} at most")
     more: bool = Field(description="there are values beyond those listed")
@@ -116,6 +122,7 @@ class FacetOut(BaseModel):
         return cls(
             field=facet.field,
             kind=facet.kind,
+            exact=facet.exact,
             pictures=facet.pictures,
             missing=facet.missing,
             best=facet.best,

@@ -374,7 +374,7 @@ class GroupOut(BaseModel):
     """Hits that share a value, or show nearly the same."""
 
     value: str | int | None = Field(description="that they share; null where this one has none, and of near duplicates")
-    pictures: int | None = Field(description="that have the value, of all that the filter lets through")
+    pictures: int | None = Field(description="that have the value, of all that the question lets through")
     others: list[HitOut] = Field(description="the other hits of the group, best first")
 
 

@@ -168,6 +168,39 @@ def test_facets_count_all_pictures_and_the_best(served: Served) -> None:
     assert {one["value"]: one["count"] for one in narrow["facets"]["category"]["values"]} == dict(dated.most_common(12))
 
 
+NARROWED: dict[str, dict[str, Any]] = {
+    "exclude": {"text": "an animal", "exclude": [{"text": "bird"}, {"text": "flowers"}]},
+    "NOT": {"query": "outdoors NOT people -snow year:2000..2010"},
+    "context": {"context": [{"positive": {"text": "animal"}, "negative": {"text": "tool"}}]},
+    "words": {"text": "bird flower", "mode": "words", "exclude": [{"text": "tree"}]},
+}
+
+
+@pytest.mark.parametrize("asked", NARROWED.values(), ids=NARROWED.keys())
+def test_counts_and_groups_are_of_what_the_question_lets_through(served: Served, asked: dict[str, Any]) -> None:
+    hits = walked(served, 100, **asked)
+    assert 0 < len(hits) < PICTURES
+    answer = served.search(**asked, limit=1, facets=["category", "year"])
+    category, year = (answer["facets"][name] for name in ("category", "year"))
+    counted = Counter(hit["metadata"]["category"] for hit in hits if "category" in hit["metadata"])
+    assert {one["value"]: one["count"] for one in category["values"]} == dict(counted.most_common(12))
+    assert category["exact"] is True
+    assert category["pictures"] == category["best"] == len(hits)
+    dated = [hit for hit in hits if hit["metadata"].get("year")]
+    if "query" not in asked:  # whose condition does not narrow its own field
+        assert sum(one["count"] for one in year["ranges"]) == len(dated)
+    groups = served.search(**asked, limit=100, group_by="category")["hits"]
+    assert {hit["group"]["value"]: hit["group"]["pictures"] for hit in groups} == counted
+
+
+def test_the_picture_asked_with_is_not_counted(served: Served) -> None:
+    asset = served.search(text="a bird", limit=1)["hits"][0]["asset_id"]
+    category = served.search(asset_id=asset, limit=1, facets=["category"])["facets"]["category"]
+    assert category["pictures"] == category["best"] == PICTURES - 1
+    near = {"parts": [{"text": "dog"}, {"text": "cat", "weight": -1}], "strategy": "best_score"}
+    assert served.search(**near, limit=1, facets=["category"])["facets"]["category"]["exact"] is False
+
+
 def test_a_condition_narrows_the_counts_of_other_fields_only(served: Served) -> None:
     food = {"field": "category", "equals": "food"}
     wide = {"field": "orientation", "equals": "landscape"}
