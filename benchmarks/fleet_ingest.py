@@ -49,12 +49,10 @@ def main() -> None:
             (few / path.name).write_bytes(path.read_bytes() + bytes([number]))  # other bytes, the same picture
         for turn in range(chosen.rounds):
             embedded = embedded_effort(pictures, Path(folder) / f"embedded-{turn}")
+            print(f"round {turn + 1}: embedded {told(embedded, chosen.pictures)}", flush=True)
             fleet = fleet_effort(pictures, few, Path(folder) / f"fleet-{turn}", broker=chosen.broker)
             pairs.append((embedded, fleet))
-            print(
-                f"round {turn + 1}: embedded {told(embedded, chosen.pictures)}; fleet {told(fleet, chosen.pictures)}",
-                flush=True,
-            )
+            print(f"round {turn + 1}: fleet {told(fleet, chosen.pictures)}", flush=True)
     wall = sorted(fleet.wall_s / embedded.wall_s for embedded, fleet in pairs)
     cpu = sorted(fleet.cpu_s / embedded.cpu_s for embedded, fleet in pairs)
     print(
