@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 
 from phosphene.assemble import Engine
+from phosphene.decoding import DecodedPicture
 from phosphene.errors import InvalidInput, InvalidQuery, PictureError, SpaceMismatch
 from phosphene.open_space import OpenSpace
 from phosphene.types import AssetId, Float32, TenantId, UnitEmbeddings, point_id
 from search_api.compose import checked_vector
 from search_api.question import Numbers, normalised_text
+
+MAX_MEGAPIXELS = 400  # that the pictures of a request have together: a minute of a core
+_AT_ONCE = 8  # pictures
 
 
 class Encoding(StrEnum):
@@ -51,7 +55,8 @@ class Embeddable:
 def embed_all(asked: Sequence[Embeddable], space: OpenSpace, *, engine: Engine, tenant: TenantId) -> UnitEmbeddings:
     """Embed things of any kind, in their order: (n, d). Each kind takes one batch, each asset once.
 
-    Raises InvalidQuery, SpaceMismatch, PictureError and NotFound (asset_id), all of which say which one it was.
+    Raises InvalidInput (more than MAX_MEGAPIXELS among them), InvalidQuery, SpaceMismatch, PictureError and NotFound
+    (asset_id), all of which say which one it was.
     """
     rows = np.empty((len(asked), space.space.dimension), dtype=np.float32)
     texts = [(at, _text(one)) for at, one in enumerate(asked) if one.text is not None]
@@ -102,19 +107,35 @@ def _text(one: Embeddable) -> str:
 
 
 def _pictures(asked: Sequence[Embeddable], space: OpenSpace, *, engine: Engine) -> UnitEmbeddings:
+    pixels, large = [], 0
+    for start in range(0, len(asked), _AT_ONCE):
+        for one, decoded in _decoded(asked[start : start + _AT_ONCE], space, engine=engine):
+            large += decoded.info.width * decoded.info.height
+            if large > MAX_MEGAPIXELS * 1_000_000:
+                raise InvalidInput(
+                    f"{one.name}: the pictures up to here have more than {MAX_MEGAPIXELS} megapixels, the most of one "
+                    "request: send fewer at a time, or smaller ones"
+                )
+            if decoded.pixels is not None:
+                pixels.append(decoded.pixels)
+    return space.encoder.encode_pixels(np.stack(pixels)).unit()
+
+
+def _decoded(
+    asked: Sequence[Embeddable], space: OpenSpace, *, engine: Engine
+) -> Iterator[tuple[Embeddable, DecodedPicture]]:
     spec = space.space.pixels
     decoding = [(one, engine.decoders.decode(one.image or b"", spec=spec, thumbnail=False)) for one in asked]
-    pixels = []
-    for one, future in decoding:
-        try:
-            decoded = future.result()
-        except PictureError as error:
-            for _, other in decoding:
-                other.cancel()
-            raise PictureError(error.fault, f"{one.name}: {error}") from error
-        if decoded.pixels is not None:
-            pixels.append(decoded.pixels)
-    return space.encoder.encode_pixels(np.stack(pixels)).unit()
+    try:
+        for one, future in decoding:
+            try:
+                decoded = future.result()
+            except PictureError as error:
+                raise PictureError(error.fault, f"{one.name}: {error}") from error
+            yield one, decoded
+    finally:
+        for _, future in decoding:
+            future.cancel()
 
 
 def _assets(asked: Sequence[Embeddable], space: OpenSpace, *, engine: Engine, tenant: TenantId) -> Float32:

@@ -8,8 +8,10 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from tempfile import TemporaryFile
+from threading import Lock
 from typing import BinaryIO
 from urllib.parse import quote
 from uuid import UUID
@@ -19,7 +21,7 @@ from phosphene.assemble import Engine
 from phosphene.catalog.collections import Collection, CollectionItem
 from phosphene.catalog.records import Asset
 from phosphene.contact_sheet import PER_PAGE, Cell, Heading
-from phosphene.errors import DamagedData, InvalidQuery
+from phosphene.errors import DamagedData, InvalidQuery, Overloaded
 from phosphene.places import place_text
 from phosphene.types import CollectionId, FieldValue, TenantId
 from search_api.pictures import Size, picture_of
@@ -28,6 +30,8 @@ from search_api.schemas import ExportFormat
 MAX_PDF = 1_000  # pictures: 50 pages, about 10 MB
 _CHUNK = 500  # rows
 _PART = 1 << 20  # bytes
+_DRAWING = Lock()  # one sheet at a time: Pillow draws on a core that searches want too
+_PATIENCE_S = 10.0
 _COLUMNS = ("place", "asset_id", "title", "note", "width", "height", "format", "bytes", "added_at", "generated")
 # What begins a formula in some spreadsheet (OWASP, CSV injection), full-width forms included.
 _FORMULA = tuple("=+-@\t\r\n|%＝＋－＠")  # noqa: RUF001  spreadsheets read these as the others
@@ -43,7 +47,11 @@ class Exported:
 
 
 def export(board: UUID, kind: ExportFormat, *, page: int = 1, engine: Engine, tenant: TenantId) -> Exported:
-    """Export a board. Raises NotFound, and InvalidQuery for a page that it has not or a PDF that would be too long."""
+    """Export a board.
+
+    Raises NotFound, InvalidQuery for a page that it has not or a PDF that would be too long, and Overloaded while
+    another sheet is drawn.
+    """
     id_ = CollectionId(board)
     found = engine.catalog.collections.one(tenant, id_)
     items = engine.catalog.collections.items(tenant, id_)
@@ -57,14 +65,27 @@ def export(board: UUID, kind: ExportFormat, *, page: int = 1, engine: Engine, te
         if page > pages:
             raise InvalidQuery(f"page {page} of a sheet that has {pages}")
         cells = _cells(items[(page - 1) * PER_PAGE : page * PER_PAGE], engine=engine, tenant=tenant)
-        drawn = contact_sheet.draw_page(cells, Heading(found.name, page, pages), font=engine.settings.font)
+        with _alone():
+            drawn = contact_sheet.draw_page(cells, Heading(found.name, page, pages), font=engine.settings.font)
+            sheet = contact_sheet.png_of(drawn)
         headers = {"X-Phosphene-Pages": str(pages), "X-Phosphene-Unshown": str(_unshown(cells, engine))}
-        return Exported(iter([contact_sheet.png_of(drawn)]), disposition, headers)
+        return Exported(iter([sheet]), disposition, headers)
     if len(items) > MAX_PDF:
         raise InvalidQuery(
             f"a PDF holds {MAX_PDF:,} pictures and this board {len(items):,}: take the pages as png, or a csv"
         )
-    return _pdf(found, items, engine=engine, tenant=tenant)
+    with _alone():
+        return _pdf(found, items, engine=engine, tenant=tenant)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    if not _DRAWING.acquire(timeout=_PATIENCE_S):
+        raise Overloaded("another contact sheet is being drawn: ask again in a while", retry_after_s=_PATIENCE_S)
+    try:
+        yield
+    finally:
+        _DRAWING.release()
 
 
 def safe_cell(value: object) -> object:

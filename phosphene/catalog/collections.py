@@ -24,6 +24,7 @@ from phosphene.errors import InvalidCursor, InvalidInput, NotFound, Outdated
 from phosphene.types import AssetId, CollectionId, ShareId, TenantId, sha256_of
 
 MAX_ITEMS = 10_000  # pictures on a board
+MAX_SHARES = 100  # links to a board
 ROOM = 1 << 20  # between two places that are given anew
 _TOKEN_BYTES = 32
 _NAMED = 3  # ids in a message
@@ -238,13 +239,16 @@ class Collections:
     def share(
         self, tenant: TenantId, id_: CollectionId, *, with_notes: bool, expires_in_s: float | None
     ) -> tuple[str, Share]:
-        """Make a link: its token, which is told only now, and what is kept of it."""
+        """Make a link: its token, which is told only now, and what is kept of it. Raises InvalidInput: MAX_SHARES."""
         token = secrets.token_urlsafe(_TOKEN_BYTES)
         at = now()
         expires_at = None if expires_in_s is None else at + timedelta(seconds=expires_in_s)
         made = Share(ShareId(uuid4()), with_notes, at, expires_at)
         with self._database.writing() as connection:
             _hold(connection, tenant, id_, None)
+            of_this = select(func.count()).where(CollectionShareRow.collection_id == id_)
+            if connection.execute(of_this).scalar_one() >= MAX_SHARES:
+                raise InvalidInput(f"{MAX_SHARES} links show this board already: close one first")
             row = {"id": made.id, "collection_id": id_, "token_sha256": sha256_of(token.encode())}
             dated = {"with_notes": with_notes, "made_at": at, "expires_at": expires_at}
             connection.execute(insert(CollectionShareRow), {**row, **dated})

@@ -180,7 +180,7 @@ def outliers(
             "titles and notes on this sheet with characters that its font lacks",
             "content": {kind.media_type: {} for kind in ExportFormat},
         },
-        **problems.responses(404),
+        **problems.responses(404, 429),
     },
 )
 def exported(

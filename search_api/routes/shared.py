@@ -1,7 +1,8 @@
 """A board for whoever has its link: a plain page and its pictures, without an API key.
 
 Nothing but that board is shown: pictures are looked up on the board first, and only their previews are given, which
-carry no metadata. A token that is wrong, revoked or expired is one and the same 404.
+carry no metadata. Pictures that moderation rejected are left out. A token that is wrong, revoked or expired is one and
+the same 404.
 """
 
 from __future__ import annotations
@@ -81,14 +82,21 @@ def picture(token: str, asset_id: UUID, request: Request, engine: EngineDep, *, 
 
 
 def _on_board(shared: Shared, asset: AssetId, engine: Engine) -> Asset:
-    if not engine.catalog.collections.holds(shared.collection, asset):
-        raise NotFound(f"there is no picture {asset} on this board")
-    return engine.catalog.asset(shared.tenant, asset)
+    if engine.catalog.collections.holds(shared.collection, asset):
+        found = engine.catalog.asset(shared.tenant, asset)
+        if not _rejected(found):
+            return found
+    raise NotFound(f"there is no picture {asset} on this board")
+
+
+def _rejected(asset: Asset) -> bool:
+    return asset.labels.moderation.get("state") == "rejected"
 
 
 def _shown(token: str, engine: Engine, after: UUID | None, limit: int) -> SharedOut:
     shared = engine.catalog.collections.opened(token)
     found = Boards(engine, shared.tenant).items(shared.collection, after=after, limit=limit)
+    known = engine.catalog.assets(shared.tenant, [AssetId(item.asset_id) for item in found.items])
     noted = shared.with_notes
     return SharedOut(
         name=found.collection.name,
@@ -106,6 +114,7 @@ def _shown(token: str, engine: Engine, after: UUID | None, limit: int) -> Shared
                 image_url=f"/shared/{token}/pictures/{item.asset_id}?large=true",
             )
             for item in found.items
+            if item.asset_id in known and not _rejected(known[AssetId(item.asset_id)])
         ],
         next_after=found.next_after,
     )

@@ -66,15 +66,31 @@ async function names() {
 
 async function board() {
   const page = await get(`${path}/items?limit=${PAGE}${next ? `&after=${next}` : ""}`);
-  const { name, notes } = page.collection;
-  document.title = `${name} – Phosphene`;
-  at("board-name").textContent = name;
-  at("board-notes").textContent = notes;
+  named(page.collection);
   told(page.collection);
   at("pictures").append(...page.items.map(ours));
   next = page.next_after;
   at("pictures-more").hidden = !next;
   for (const kind of ["pdf", "csv", "json"]) at(`export-${kind}`).href = `${path}/export?format=${kind}`;
+}
+
+function named({ name, notes }) {
+  document.title = `${name} – Phosphene`;
+  at("board-name").textContent = at("editing-name").value = name;
+  at("board-notes").textContent = at("editing-notes").value = notes;
+}
+
+function edit(shown = at("editing").hidden) {
+  at("editing").hidden = !shown;
+  at("edit").setAttribute("aria-expanded", String(shown));
+  if (shown) at("editing-name").focus();
+}
+
+async function away() {
+  const name = at("board-name").textContent;
+  if (!confirm(`Delete the board “${name}” and its links? Its pictures stay in the catalogue.`)) return;
+  await ask("DELETE", path);
+  location.href = "/boards";
 }
 
 function told(collection) {
@@ -143,13 +159,28 @@ async function share() {
   const made = await ask("POST", `${path}/shares`, {});
   const address = new URL(made.path, location.href).href;
   const link = make("a", { href: address, textContent: address, target: "_blank", rel: "noreferrer" });
+  at("links").prepend(linked(made, "Whoever has it sees this board, without a key: ", link));
+}
+
+// Links made before: what opens them is told only once.
+async function links() {
+  const { shares } = await get(`${path}/shares`);
+  const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+  const said = ({ made_at, expires_at }) => {
+    const until = expires_at ? `, shows it until ${day.format(new Date(expires_at))}` : "";
+    return `A link made on ${day.format(new Date(made_at))}${until}`;
+  };
+  at("links").replaceChildren(...shares.map((one) => linked(one, said(one))));
+}
+
+function linked({ id: link }, ...said) {
   const close = make("button", { type: "button", className: "button", textContent: "Close this link" });
-  const item = make("li", {}, make("span", { textContent: "Whoever has it sees this board, without a key: " }), link, close);
+  const item = make("li", {}, ...said, close);
   doing(close, async () => {
-    await ask("DELETE", `${path}/shares/${made.id}`);
+    await ask("DELETE", `${path}/shares/${link}`);
     item.remove();
   });
-  at("links").append(item);
+  return item;
 }
 
 // --- start
@@ -168,6 +199,17 @@ doing(at("pictures-more"), board);
 doing(at("more"), more);
 doing(at("odd"), odd);
 doing(at("share"), share);
+doing(at("delete"), away);
+at("edit").onclick = () => edit();
+at("editing").onsubmit = async (event) => {
+  event.preventDefault();
+  try {
+    named(await ask("PATCH", path, { name: at("editing-name").value, notes: at("editing-notes").value }));
+    edit(false);
+  } catch (error) {
+    failed(error);
+  }
+};
 for (const kind of ["pdf", "csv", "json"]) {
   at(`export-${kind}`).addEventListener("click", (event) => {
     if (!needsKey()) return;
@@ -177,4 +219,4 @@ for (const kind of ["pdf", "csv", "json"]) {
 }
 
 at(id ? "board" : "list").hidden = false;
-(id ? board() : names()).catch(failed);
+(id ? Promise.all([board(), links()]) : names()).catch(failed);

@@ -54,6 +54,34 @@ def test_a_board_is_laid_out_and_shared(page: Page, browser: Browser, served: Se
     shown_by_its_link(page, browser, served, watched)
     page.goto("/boards")
     expect(page.locator("#names a").first).to_have_text(NAME)
+    page.locator("#names a").first.click()
+    closed_renamed_and_deleted(page, served, board)
+
+
+def closed_renamed_and_deleted(page: Page, served: Served, board: str) -> None:
+    link = served.client.post(f"/v1/collections/{board}/shares").json()["path"]
+    page.reload()
+    expect(page.locator("#links li")).to_contain_text("A link made on")
+    page.get_by_role("button", name="Close this link").click()
+    expect(page.locator("#links li")).to_have_count(0)
+    assert served.client.get(link).status_code == 404
+
+    page.get_by_role("button", name="Edit").click()
+    page.locator("#editing-name").fill("Renamed")
+    page.locator("#editing-notes").fill("for the <second> floor")
+    page.get_by_role("button", name="Keep").click()
+    expect(page.locator("#board-name")).to_have_text("Renamed")
+    expect(page.locator("#board-notes")).to_have_text("for the <second> floor")
+    kept = served.client.get(f"/v1/collections/{board}").json()
+    assert (kept["name"], kept["notes"]) == ("Renamed", "for the <second> floor")
+
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Delete").click()
+    assert served.client.get(f"/v1/collections/{board}").status_code == 200
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    page.wait_for_url("**/boards")
+    assert served.client.get(f"/v1/collections/{board}").status_code == 404
 
 
 def shown_by_its_link(page: Page, browser: Browser, served: Served, watched: Watched) -> None:

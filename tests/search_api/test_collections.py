@@ -16,9 +16,11 @@ import pytest
 from PIL import Image
 
 from phosphene import contact_sheet
+from phosphene.catalog.collections import MAX_SHARES
 from phosphene.contact_sheet import Cell, Heading
 from phosphene.errors import InvalidSettings
-from phosphene.types import DEFAULT_TENANT, AssetId
+from phosphene.types import DEFAULT_TENANT, AssetId, TenantId
+from search_api import exports
 from search_api.exports import safe_cell
 from tests.search_api.served import KEYS, Served, ingested_folder, png, serving, variation
 from tests.search_api.test_operations import eventually
@@ -312,6 +314,44 @@ def test_a_link_shows_its_board_without_a_key_and_nothing_else(museum: Served) -
         assert stranger.get(f"{noted['path']}/pictures/{shown}").status_code == 404
         client.delete(where)
         assert stranger.get(noted["path"]).status_code == 404
+
+
+def test_a_link_does_not_show_what_moderation_rejected(museum: Served) -> None:
+    tenant, engine = TenantId("museum"), museum.engine
+    with as_tenant(museum, 0) as client:
+        kept, bad = (client.post("/v1/assets", files={"image": png(seed)}).json()["asset_id"] for seed in (51, 52))
+        made = client.post(BOARDS, json={"name": "Seen twice", "asset_ids": [kept, bad]}).json()
+        link = client.post(f"{BOARDS}/{made['id']}/shares").json()["path"]
+        assert len(museum.client.get(f"{link}/board").json()["pictures"]) == 2
+        flagged = {"state": "rejected", "concept": "x", "score": 1.0, "by": "Ada"}
+        engine.catalog.labels.change(tenant, {AssetId(UUID(bad)): {"moderation": flagged}})
+        assert [one["asset_id"] for one in museum.client.get(f"{link}/board").json()["pictures"]] == [kept]
+        assert museum.client.get(f"{link}/pictures/{kept}").status_code == 200
+        assert museum.client.get(f"{link}/pictures/{bad}").status_code == 404
+        assert len(client.get(f"{BOARDS}/{made['id']}/items").json()["items"]) == 2, "the tenant sees its board whole"
+
+
+def test_a_board_has_no_more_links_than_anybody_can_watch_over(museum: Served) -> None:
+    with as_tenant(museum, 0) as client:
+        where = f"{BOARDS}/{client.post(BOARDS, json={'name': 'Linked'}).json()['id']}/shares"
+        made = [client.post(where) for _ in range(MAX_SHARES)]
+        assert {one.status_code for one in made} == {201}
+        answer = client.post(where)
+        assert (answer.status_code, "close one first" in answer.json()["detail"]) == (422, True)
+        client.delete(f"{where}/{made[0].json()['id']}").raise_for_status()
+        assert client.post(where).status_code == 201
+
+
+def test_one_sheet_is_drawn_at_a_time(museum: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "_PATIENCE_S", 0.01)
+    with as_tenant(museum, 0) as client:
+        where = f"{BOARDS}/{client.post(BOARDS, json={'name': 'Drawn'}).json()['id']}/export"
+        with exports._DRAWING:
+            for kind in ("pdf", "png"):
+                answer = client.get(where, params={"format": kind})
+                assert (answer.status_code, "retry-after" in answer.headers) == (429, True)
+            assert client.get(where, params={"format": "csv"}).status_code == 200
+        assert client.get(where, params={"format": "pdf"}).status_code == 200
 
 
 def test_links_are_not_in_the_log(museum: Served, caplog: pytest.LogCaptureFixture) -> None:

@@ -84,6 +84,18 @@ def test_uploaded_pictures_are_embedded_in_order(served: Served) -> None:
     assert "64" in many.json()["detail"]
 
 
+def test_pictures_that_are_large_together_are_refused(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search_api.embedding.MAX_MEGAPIXELS", 0.06)  # nine of 96 x 64 fit, ten don't
+    images = [base64.b64encode(png(seed)).decode() for seed in range(12)]
+    assert (
+        len(served.client.post("/v1/embeddings", json={"images": images[:9]}).raise_for_status().json()["images"]) == 9
+    )
+    answer = served.client.post("/v1/embeddings", json={"images": images})
+    assert answer.status_code == 422
+    assert "images.9" in answer.json()["detail"]
+    assert "send fewer at a time" in answer.json()["detail"]
+
+
 def test_anything_is_compared_with_anything(served: Served) -> None:
     asset = some_assets(served, 1)[0]
     found = served.client.get(f"/v1/assets/{asset}").json()
