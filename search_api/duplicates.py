@@ -14,16 +14,19 @@ from phosphene.catalog.records import Asset, Pair
 from phosphene.types import AssetId, TenantId
 
 MAX_CLUSTERS = 200
+MAX_SHOWN = 100  # pictures of a cluster: a thousand blank scans are one
+_LOOKED_AT = 1_000  # pictures of a cluster that are compared for the one to keep
 Kind = Literal["near", "exact"]
 KINDS: tuple[Kind, ...] = ("near", "exact")
 
 
 @dataclass(frozen=True, slots=True)
 class ShownCluster:
-    """Pictures that are near-duplicates, or one picture at several places."""
+    """Pictures that are near-duplicates, or one picture at several places. `count`: of them, shown or not."""
 
     id: UUID
     kind: Kind
+    count: int
     keep: AssetId
     reason: str
     assets: tuple[Asset, ...]  # the one to keep first
@@ -61,17 +64,20 @@ def page_of_clusters(kind: Kind, *, after: UUID | None, limit: int, engine: Engi
 def _shown(
     id_: UUID, kind: Kind, members: Sequence[AssetId], *, engine: Engine, tenant: TenantId
 ) -> ShownCluster | None:
-    assets = list(engine.catalog.assets(tenant, members).values())
+    assets = list(engine.catalog.assets(tenant, members[:_LOOKED_AT]).values())
     if not assets:  # deleted meanwhile
         return None
     kept = best(assets)
     others = sorted((asset for asset in assets if asset.id != kept.id), key=lambda asset: (asset.added_at, asset.id))
+    shown = (kept, *others[: MAX_SHOWN - 1])
+    ids = [asset.id for asset in shown]
     return ShownCluster(
         id=id_,
         kind=kind,
+        count=len(assets) if len(members) <= _LOOKED_AT else len(members),
         keep=kept.id,
         reason=keep_reason(kept, others) if others else "the same bytes at several places: it is stored once",
-        assets=(kept, *others),
-        places=engine.catalog.places([asset.id for asset in assets]),
-        pairs=tuple(engine.catalog.duplicates.pairs(tenant, members)) if others else (),
+        assets=shown,
+        places=engine.catalog.places(ids),
+        pairs=tuple(engine.catalog.duplicates.pairs(tenant, ids)) if others else (),
     )

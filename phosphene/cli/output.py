@@ -209,6 +209,8 @@ def duplicates(lists: Sequence[ClusterList], *, as_json: bool) -> None:
         for other in others:
             told = f"{other.width} x {other.height} {other.format}, {other.bytes:,} bytes"
             line(f"      {cut(other.title or '', 40):40}  {other.asset_id}  {told}")
+        if cluster.count > len(cluster.assets):
+            line(f"      and {cluster.count - len(cluster.assets):,} more")
         if cluster.kind == "exact":
             for place in kept.places:
                 line(f"      {place}")

@@ -55,7 +55,10 @@ def queue(
     moderation: ModerationDep,
     state: Annotated[State, Query(description="flagged: those that wait for a decision")] = "flagged",
 ) -> ModerationList:
-    """List pictures that were flagged, or what was decided of them."""
+    """List pictures that were flagged, or what was decided of them: 1,000 at most, the highest score first.
+
+    Where there are more in this state, which of them come is not said: decide, and others follow.
+    """
     return moderation.listed(state)
 
 

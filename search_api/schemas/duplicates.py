@@ -45,8 +45,9 @@ class ClusterOut(BaseModel):
     kind: Literal["near", "exact"]
     keep: UUID = Field(description="the picture that is suggested to be kept")
     reason: str = Field(description="why that one", examples=["the largest, 1200 x 800"])
-    assets: list[DuplicateOut] = Field(description="the one to keep first, then by age")
-    pairs: list[PairOut]
+    count: int = Field(description="pictures of the cluster")
+    assets: list[DuplicateOut] = Field(description="the one to keep first, then by age; the first 100 of them")
+    pairs: list[PairOut] = Field(description="among those that are shown")
 
     @classmethod
     def of(cls, shown: ShownCluster) -> Self:
@@ -56,6 +57,7 @@ class ClusterOut(BaseModel):
             kind=shown.kind,
             keep=shown.keep,
             reason=shown.reason,
+            count=shown.count,
             assets=[
                 DuplicateOut(
                     **asset_fields(asset), keep=asset.id == shown.keep, places=list(shown.places.get(asset.id, ()))

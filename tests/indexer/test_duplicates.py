@@ -65,6 +65,22 @@ def test_variants_are_clusters_with_the_best_to_keep(engine: Engine, tmp_path: P
     assert compare_waiting(engine=engine) == 0
 
 
+def test_a_cluster_without_end_is_shown_in_part(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variants(tmp_path / "pictures")
+    ingest([str(tmp_path / "pictures")], engine=engine, tenant=T)
+    compare_waiting(engine=engine)
+    whole = {one.id: one for one in page_of_clusters("near", after=None, limit=9, engine=engine, tenant=T).clusters}
+    monkeypatch.setattr("search_api.duplicates.MAX_SHOWN", 2)
+    for part in page_of_clusters("near", after=None, limit=9, engine=engine, tenant=T).clusters:
+        assert (part.count, part.keep) == (len(whole[part.id].assets), whole[part.id].keep)
+        assert part.assets == whole[part.id].assets[:2]
+        shown = {asset.id for asset in part.assets}
+        assert set(part.pairs) == {one for one in whole[part.id].pairs if {one.asset_id, one.other_id} <= shown}
+    assert sorted(one.count for one in whole.values()) == [2, 2, 3]
+
+
 def folded(engine: Engine) -> tuple[set[frozenset[str]], int]:
     """Titles of the pictures that a list has in one place, and how many are there by the cosine alone."""
     how = Arrangement(group_by=NEAR_DUPLICATES, group_size=12)
