@@ -111,7 +111,7 @@ class LearnedOut(BaseModel):
 
 
 class ModerationList(BaseModel):
-    """Pictures in one state, the highest score first, at most 1,000."""
+    """Pictures in one state, the highest score first; of more than 1,000 any 1,000."""
 
     assets: list[ModeratedOut]
     learned: list[LearnedOut] = Field(description="concepts whose scores were calibrated by what was decided")
