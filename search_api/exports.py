@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from tempfile import TemporaryFile
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import BinaryIO
 from urllib.parse import quote
 from uuid import UUID
@@ -31,6 +31,7 @@ MAX_PDF = 1_000  # pictures: 50 pages, about 10 MB
 _CHUNK = 500  # rows
 _PART = 1 << 20  # bytes
 _DRAWING = Lock()  # one sheet at a time: Pillow draws on a core that searches want too
+_PLACES = BoundedSemaphore(3)  # sheets that are drawn or wait: each holds a thread that would answer others
 _PATIENCE_S = 10.0
 _COLUMNS = ("place", "asset_id", "title", "note", "width", "height", "format", "bytes", "added_at", "generated")
 # What begins a formula in some spreadsheet (OWASP, CSV injection), full-width forms included.
@@ -80,12 +81,18 @@ def export(board: UUID, kind: ExportFormat, *, page: int = 1, engine: Engine, te
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    if not _DRAWING.acquire(timeout=_PATIENCE_S):
-        raise Overloaded("another contact sheet is being drawn: ask again in a while", retry_after_s=_PATIENCE_S)
+    told = Overloaded("other contact sheets are being drawn: ask again in a while", retry_after_s=_PATIENCE_S)
+    if not _PLACES.acquire(blocking=False):
+        raise told
     try:
-        yield
+        if not _DRAWING.acquire(timeout=_PATIENCE_S):
+            raise told
+        try:
+            yield
+        finally:
+            _DRAWING.release()
     finally:
-        _DRAWING.release()
+        _PLACES.release()
 
 
 def safe_cell(value: object) -> object:

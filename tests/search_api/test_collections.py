@@ -353,6 +353,11 @@ def test_one_sheet_is_drawn_at_a_time(museum: Served, monkeypatch: pytest.Monkey
             assert client.get(where, params={"format": "csv"}).status_code == 200
         assert client.get(where, params={"format": "pdf"}).status_code == 200
 
+        monkeypatch.setattr(exports, "_PATIENCE_S", 600)
+        with exports._PLACES, exports._PLACES, exports._PLACES:  # three draw or wait: a fourth holds no thread
+            assert client.get(where, params={"format": "pdf"}).status_code == 429
+        assert client.get(where, params={"format": "png"}).status_code == 200
+
 
 def test_links_are_not_in_the_log(museum: Served, caplog: pytest.LogCaptureFixture) -> None:
     board_ = museum.engine.catalog.collections.create(DEFAULT_TENANT, "logged")
