@@ -116,7 +116,7 @@ def measure(engine: Engine, bare: BareLoops, *, rounds: int, images: int) -> lis
         asked = GenerationRequest((AskedPart(text=CAPTION),), images=images, seed=seed)
         generation = request_generation(asked, engine=engine, tenant=TENANT, jobs=None)
         run_generation(generation.id, engine=engine)
-        ended = engine.catalog.generation(TENANT, generation.id)
+        ended = engine.catalog.generations.one(TENANT, generation.id)
         if ended.state is not GenerationState.FINISHED:
             raise RuntimeError(f"the generation is {ended.state}: {ended.error}")
 

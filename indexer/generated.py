@@ -25,7 +25,7 @@ def accept_picture(
 
     Accepting it again changes nothing. Raises NotFound, and InvalidInput for a generation without pictures.
     """
-    generation = engine.catalog.generation(tenant, id)
+    generation = engine.catalog.generations.one(tenant, id)
     if generation.state is not GenerationState.FINISHED:
         raise InvalidInput(f"generation {id} is {generation.state}: there is nothing to accept")
     if not 0 <= place < len(generation.pictures):
@@ -45,5 +45,5 @@ def accept_picture(
         generated=True,
         jobs=jobs,
     )
-    engine.catalog.accept_picture(tenant, id, place, registered.asset_id)
+    engine.catalog.generations.accept(tenant, id, place, registered.asset_id)
     return engine.catalog.asset(tenant, registered.asset_id)

@@ -320,8 +320,8 @@ def _check_generations(engine: Engine, report: VerifyReport, *, repair: bool) ->
         while page := list(islice(keys, PAGE)):
             owners = {key: GenerationId(UUID(key.split("/")[1])) for key in page}
             ids = sorted(set(owners.values()))
-            unfinished = engine.catalog.unfinished_generations(ids)
-            pictures = engine.catalog.generated_pictures(ids)
+            unfinished = engine.catalog.generations.unfinished(ids)
+            pictures = engine.catalog.generations.pictures(ids)
             kept = {generation_key(id_, one.sha256, one.format) for id_, shown in pictures.items() for one in shown}
             unused = [key for key, owner in owners.items() if key not in kept and owner not in unfinished]
             report.blobs += len(page)

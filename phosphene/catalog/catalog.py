@@ -9,18 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from phosphene.attributes import Attributes
-from phosphene.catalog import assets, calibrations, generations, ingests, registering, spaces, work
+from phosphene.catalog import assets, calibrations, ingests, registering, spaces, work
 from phosphene.catalog.backlog import Backlog, backlog
 from phosphene.catalog.collections import Collections
 from phosphene.catalog.database import Database
 from phosphene.catalog.duplicates import Duplicates
-from phosphene.catalog.generation_records import (
-    Generation,
-    GenerationPicture,
-    GenerationState,
-    NewGeneration,
-    StepsDone,
-)
+from phosphene.catalog.generations import Generations
 from phosphene.catalog.labels import Labels
 from phosphene.catalog.migrate import check_schema, upgrade
 from phosphene.catalog.processes import Processes
@@ -42,7 +36,7 @@ from phosphene.catalog.records import (
 from phosphene.catalog.reindexes import Reindexes
 from phosphene.catalog.storable import storable, storable_metadata
 from phosphene.errors import PictureFault
-from phosphene.types import AssetId, Field, GenerationId, IngestId, Metadata, Sha256, Space, SpaceId, TenantId
+from phosphene.types import AssetId, Field, IngestId, Metadata, Sha256, Space, SpaceId, TenantId
 
 
 class _Unset:
@@ -58,6 +52,7 @@ class Catalog:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.labels = Labels(database)
+        self.generations = Generations(database)
         self.reindexes = Reindexes(database)
         self.processes = Processes(database)
         self.duplicates = Duplicates(database)
@@ -393,118 +388,3 @@ class Catalog:
         """Find pictures by file name, or by more of the end of their place; names of nothing are left out."""
         with self._database.reading() as connection:
             return assets.named(connection, tenant, names)
-
-    # --- generations
-
-    def add_generation(
-        self, tenant: TenantId, new: NewGeneration, *, per_day: int | None, queue: int
-    ) -> tuple[Generation, bool]:
-        """Keep a request to be drawn; the same one that is kept already is given back, with False.
-
-        Raises Overloaded, with the time when there is room again, where as many pictures were asked for in the last
-        24 hours as may (`per_day`; None: no limit), or as many generations wait as may (`queue`); InvalidQuery for more
-        pictures than ever may; Forbidden where none may.
-        """
-        with self._database.writing() as connection:
-            return generations.add(connection, tenant, new, per_day=per_day, queue=queue)
-
-    def generation(self, tenant: TenantId, id: GenerationId) -> Generation:  # noqa: A002  as above
-        """Fetch a generation. Raises NotFound."""
-        with self._database.reading() as connection:
-            return generations.one(connection, tenant, id)
-
-    def generations(self, tenant: TenantId, *, before: GenerationId | None, limit: int) -> list[Generation]:
-        """List generations, the newest first, those older than `before`. Raises NotFound for an unknown one."""
-        with self._database.reading() as connection:
-            return generations.latest(connection, tenant, before, limit)
-
-    def lease_generation(
-        self,
-        id: GenerationId,  # noqa: A002  as above
-        *,
-        owner: str,
-        lease_s: float,
-        sole: str | None = None,
-    ) -> Generation | None:
-        """Take a generation to draw it, its request with what is withheld; each lease counts as an attempt.
-
-        None: it has ended, or is held by another. `sole` begins the names of all owners that can be alive, where one
-        process has the catalogue for itself: leases of others are void.
-        """
-        with self._database.writing() as connection:
-            return generations.lease(connection, id, owner=owner, lease_s=lease_s, sole=sole)
-
-    def renew_generation(
-        self,
-        id: GenerationId,  # noqa: A002  as above
-        *,
-        owner: str,
-        lease_s: float,
-        progress: StepsDone | None,
-        preview: bytes | None,
-    ) -> bool:
-        """Go on holding it, and tell how far it is. False: it is to be cancelled, or is no longer the owner's."""
-        with self._database.writing() as connection:
-            return generations.renew(connection, id, owner=owner, lease_s=lease_s, progress=progress, preview=preview)
-
-    def finish_generation(
-        self,
-        id: GenerationId,  # noqa: A002  as above
-        *,
-        owner: str,
-        model: str,
-        weights_sha256: Sha256,
-        pictures: Sequence[GenerationPicture],
-    ) -> bool:
-        """Note what was drawn. False, and nothing is written: it is to be cancelled, or no longer the owner's."""
-        with self._database.writing() as connection:
-            return generations.finish(
-                connection, id, owner=owner, model=model, weights_sha256=weights_sha256, pictures=pictures
-            )
-
-    def fail_generation(
-        self,
-        id: GenerationId,  # noqa: A002  as above
-        *,
-        owner: str | None,
-        error: str | None,
-        state: GenerationState = GenerationState.FAILED,
-    ) -> bool:
-        """End it without pictures, FAILED or CANCELLED. Without an owner: only while it waits. False: not ours."""
-        with self._database.writing() as connection:
-            return generations.fail(connection, id, owner=owner, error=error, state=state)
-
-    def release_generation(self, id: GenerationId, *, owner: str, counted: bool = True) -> None:  # noqa: A002  as above
-        """Give it back to be taken again; `counted`: as an attempt that failed."""
-        with self._database.writing() as connection:
-            generations.release(connection, id, owner=owner, counted=counted)
-
-    def cancel_generation(self, tenant: TenantId, id: GenerationId) -> Generation:  # noqa: A002  as above
-        """Cancel what waits, ask who draws it to stop; what has ended stays as it is. Raises NotFound."""
-        with self._database.writing() as connection:
-            return generations.cancel(connection, tenant, id)
-
-    def lost_generations(self, limit: int, *, idle_s: float = 60.0, sole: str | None = None) -> list[GenerationId]:
-        """Find what nobody is at: a dead worker's, and what waits and nobody was told of for `idle_s` seconds."""
-        with self._database.writing() as connection:
-            return generations.lost(connection, limit, idle_s=idle_s, sole=sole)
-
-    def unfinished_generations(self, ids: Sequence[GenerationId]) -> set[GenerationId]:
-        """Tell which of these wait or are under way."""
-        with self._database.reading() as connection:
-            return generations.unfinished(connection, ids)
-
-    def generated_pictures(self, ids: Sequence[GenerationId]) -> dict[GenerationId, tuple[GenerationPicture, ...]]:
-        """Give the pictures of those of these generations, of any tenant, that there are."""
-        with self._database.reading() as connection:
-            return generations.shown(connection, ids)
-
-    def forget_generation(self, id: GenerationId) -> None:  # noqa: A002  as above
-        """Let a finished generation no longer be the answer to its request: it will be drawn anew."""
-        with self._database.writing() as connection:
-            generations.forget(connection, id)
-
-    def accept_picture(self, tenant: TenantId, id: GenerationId, place: int, asset_id: AssetId) -> None:  # noqa: A002  as above
-        """Note which asset a generated picture was accepted as. Raises NotFound."""
-        with self._database.writing() as connection:
-            generations.accept(connection, tenant, id, place, asset_id)

@@ -185,19 +185,19 @@ class LocalBackend:
         drawing.result()
 
     def _generation(self, generation: UUID) -> GenerationOut:
-        return GenerationOut.of(self._engine.catalog.generation(DEFAULT_TENANT, GenerationId(generation)))
+        return GenerationOut.of(self._engine.catalog.generations.one(DEFAULT_TENANT, GenerationId(generation)))
 
     def _cancel(self, generation: UUID) -> None:
         cancel_generation(GenerationId(generation), engine=self._engine, tenant=DEFAULT_TENANT)
 
     def generated_picture(self, generation: UUID, index: int) -> bytes:
         """Read the file of a picture."""
-        found = self._engine.catalog.generation(DEFAULT_TENANT, GenerationId(generation))
+        found = self._engine.catalog.generations.one(DEFAULT_TENANT, GenerationId(generation))
         return pictures.generated_picture(found, found.pictures[index], engine=self._engine).data
 
     def generations(self, *, limit: int) -> list[GenerationOut]:
         """List generations, newest first."""
-        found = self._engine.catalog.generations(DEFAULT_TENANT, before=None, limit=limit)
+        found = self._engine.catalog.generations.latest(DEFAULT_TENANT, before=None, limit=limit)
         return [GenerationOut.of(generation, preview=False) for generation in found]
 
     def accept(self, generation: str, *, index: int, title: str | None) -> AssetOut:

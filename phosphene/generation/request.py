@@ -76,10 +76,10 @@ def _require_pictures(request: GenerationRequest, engine: Engine) -> None:
 def _keep(new: NewGeneration, engine: Engine, tenant: TenantId) -> tuple[Generation, bool]:
     """Write the row; a finished one whose pictures are gone from the blob store makes way."""
     per_day, queue = engine.settings.generations_per_day, engine.settings.generation_queue
-    generation, is_new = engine.catalog.add_generation(tenant, new, per_day=per_day, queue=queue)
+    generation, is_new = engine.catalog.generations.add(tenant, new, per_day=per_day, queue=queue)
     if not is_new and not _has_pictures(generation, engine):
-        engine.catalog.forget_generation(generation.id)
-        generation, is_new = engine.catalog.add_generation(tenant, new, per_day=per_day, queue=queue)
+        engine.catalog.generations.forget(generation.id)
+        generation, is_new = engine.catalog.generations.add(tenant, new, per_day=per_day, queue=queue)
     return generation, is_new
 
 
@@ -97,14 +97,14 @@ def _hand_on(
         if preparer is not None:
             uploads = {generation_input_key(generation.id, number): data for number, data in request.uploads.items()}
             engine.blobs.put_many(uploads)
-            engine.catalog.release_generation(generation.id, owner=preparer)
+            engine.catalog.generations.release(generation.id, owner=preparer)
             owner = None
         if jobs is not None:
             jobs.send(JobName.GENERATE, {"generation_id": str(generation.id)})
     except BaseException as error:
         reason = str(error) if isinstance(error, PhospheneError) else type(error).__name__
         try:
-            engine.catalog.fail_generation(generation.id, owner=owner, error=f"it could not be queued: {reason}")
+            engine.catalog.generations.fail(generation.id, owner=owner, error=f"it could not be queued: {reason}")
             clear_away([generation.id], engine)
         except PhospheneError as trouble:  # what went wrong first is told; the sweep ends the row
             log.warning("generation %s can't be cleared away now: %s", generation.id, trouble)
@@ -113,7 +113,7 @@ def _hand_on(
 
 def cancel_generation(id: GenerationId, *, engine: Engine, tenant: TenantId) -> Generation:  # noqa: A002  the field's word for it
     """Cancel what waits; ask who draws it to stop, which takes a step or two. Raises NotFound."""
-    generation = engine.catalog.cancel_generation(tenant, id)
+    generation = engine.catalog.generations.cancel(tenant, id)
     if generation.state is GenerationState.CANCELLED:
         clear_away([id], engine)
     return generation
@@ -121,9 +121,9 @@ def cancel_generation(id: GenerationId, *, engine: Engine, tenant: TenantId) -> 
 
 def clear_away(ids: Sequence[GenerationId], engine: Engine) -> None:
     """Remove what ended generations left in the blob store beside their pictures; those under way are left alone."""
-    unfinished = engine.catalog.unfinished_generations(ids)
+    unfinished = engine.catalog.generations.unfinished(ids)
     ended = [id_ for id_ in ids if id_ not in unfinished]
-    shown = engine.catalog.generated_pictures(ended)
+    shown = engine.catalog.generations.pictures(ended)
     for id_ in ended:
         kept = {generation_key(id_, picture.sha256, picture.format) for picture in shown.get(id_, ())}
         engine.blobs.delete_below(f"{GENERATIONS}/{id_}", but=kept)

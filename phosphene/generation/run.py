@@ -60,7 +60,7 @@ def run_generation(
     Raises Unavailable where a store does not answer: it is given back and may be run again, up to three times.
     """
     owner = f"{engine.owner}/{uuid4().hex[:12]}"
-    leased = engine.catalog.lease_generation(id, owner=owner, lease_s=LEASE_S, sole=_sole(engine))
+    leased = engine.catalog.generations.lease(id, owner=owner, lease_s=LEASE_S, sole=_sole(engine))
     if leased is None:
         return
     run = _Run(leased, engine, owner, on_step, stop or threading.Event(), limit_s)
@@ -113,7 +113,7 @@ class _Run:
                 self.end(None, GenerationState.CANCELLED)
                 raise
             except BaseException:
-                self.engine.catalog.release_generation(self.leased.id, owner=self.owner, counted=False)
+                self.engine.catalog.generations.release(self.leased.id, owner=self.owner, counted=False)
                 raise
 
     def _draw(self, heart: _Heart) -> _Drawn:
@@ -186,7 +186,7 @@ class _Run:
         """Put files in place, then say so in the row; if it is no longer ours to say, take them away again."""
         catalog, id_ = self.engine.catalog, self.leased.id
         self.engine.blobs.put_many(drawn.files)
-        finished = catalog.finish_generation(
+        finished = catalog.generations.finish(
             id_, owner=self.owner, model=drawn.model, weights_sha256=drawn.weights_sha256, pictures=drawn.pictures
         )
         if not finished:
@@ -202,7 +202,7 @@ class _Run:
         if heart.cut_off:
             raise Unavailable("the catalogue did not answer for as long as the lease of a generation lasts")
         if self.stop.is_set() and not heart.unwanted:
-            self.engine.catalog.release_generation(self.leased.id, owner=self.owner, counted=False)
+            self.engine.catalog.generations.release(self.leased.id, owner=self.owner, counted=False)
         elif self._too_long() and not heart.unwanted:
             self.end(f"it took longer than {self.limit_s:.0f} s: ask for fewer images or steps")
         else:
@@ -213,7 +213,7 @@ class _Run:
         if self.leased.attempts >= MAX_ATTEMPTS:
             self.end(str(error))
         else:
-            self.engine.catalog.release_generation(self.leased.id, owner=self.owner)
+            self.engine.catalog.generations.release(self.leased.id, owner=self.owner)
 
     def _broke(self, error: Exception) -> None:
         """End with an error that is none of ours. Its message may hold the prompt: logs get only where it was."""
@@ -225,7 +225,7 @@ class _Run:
 
     def end(self, error: str | None, state: GenerationState = GenerationState.FAILED) -> None:
         """End without pictures, where it is ours to end, and leave nothing behind."""
-        if self.engine.catalog.fail_generation(self.leased.id, owner=self.owner, error=error, state=state):
+        if self.engine.catalog.generations.fail(self.leased.id, owner=self.owner, error=error, state=state):
             metrics.GENERATIONS_ENDED.labels(state.value).inc()
             log.info("generation %s %s", self.leased.id, state)
         self._clear_away()
@@ -283,7 +283,7 @@ class _Heart:
         latest = self._latest
         steps = None if latest is None else StepsDone(latest.stage, latest.step, latest.of)
         try:
-            held = self._engine.catalog.renew_generation(
+            held = self._engine.catalog.generations.renew(
                 self._id, owner=self._owner, lease_s=LEASE_S, progress=steps, preview=_preview(latest)
             )
         except Exception as error:  # noqa: BLE001  the drawing ends only when the lease has
@@ -318,7 +318,7 @@ def sweep_generations(*, engine: Engine, jobs: Jobs | None = None, stop: threadi
     Also removes uploads that no generation needs any more.
     """
     idle_s = 0.0 if jobs is None else TELL_AGAIN_S
-    ids = engine.catalog.lost_generations(SWEPT_AT_ONCE, idle_s=idle_s, sole=_sole(engine))
+    ids = engine.catalog.generations.lost(SWEPT_AT_ONCE, idle_s=idle_s, sole=_sole(engine))
     done = 0
     for id_ in ids:
         if stop is not None and stop.is_set():

@@ -61,7 +61,7 @@ def recent(
 ) -> GenerationList:
     """List generations, newest first."""
     start = GenerationId(before) if before is not None else None
-    found = engine.catalog.generations(principal.tenant, before=start, limit=limit + 1)
+    found = engine.catalog.generations.latest(principal.tenant, before=start, limit=limit + 1)
     page = [GenerationOut.of(generation, preview=False) for generation in found[:limit]]
     return GenerationList(generations=page, next_before=page[-1].id if len(found) > limit else None)
 
@@ -69,12 +69,12 @@ def recent(
 @router.get("/{generation_id}", responses=problems.responses(404))
 def read(generation_id: UUID, engine: EngineDep, principal: PrincipalDep) -> GenerationOut:
     """Say how a generation stands."""
-    return GenerationOut.of(engine.catalog.generation(principal.tenant, GenerationId(generation_id)))
+    return GenerationOut.of(engine.catalog.generations.one(principal.tenant, GenerationId(generation_id)))
 
 
 async def _known_generation(generation_id: UUID, engine: EngineDep, principal: PrincipalDep) -> Generation:
     """Find it before the stream starts, so that an unknown one is a 404 and not an empty stream."""
-    return await run_in_threadpool(engine.catalog.generation, principal.tenant, GenerationId(generation_id))
+    return await run_in_threadpool(engine.catalog.generations.one, principal.tenant, GenerationId(generation_id))
 
 
 KnownGenerationDep = Annotated[Generation, Depends(_known_generation)]
@@ -97,7 +97,7 @@ async def events(request: Request, engine: EngineDep, generation: KnownGeneratio
             yield ServerSentEvent(event="progress", data=now)
             shown = now
         await asyncio.sleep(_POLL_S)
-        generation = await run_in_threadpool(engine.catalog.generation, generation.tenant, generation.id)
+        generation = await run_in_threadpool(engine.catalog.generations.one, generation.tenant, generation.id)
 
 
 @router.get(
@@ -116,7 +116,7 @@ def image(
     generation_id: UUID, request: Request, engine: EngineDep, principal: PrincipalDep, index: Index = 0
 ) -> Response:
     """Give a picture; 404 until it is finished."""
-    generation = engine.catalog.generation(principal.tenant, GenerationId(generation_id))
+    generation = engine.catalog.generations.one(principal.tenant, GenerationId(generation_id))
     picture = next((one for one in generation.pictures if one.place == index), None)
     if picture is None:
         said = f"picture {index} of generation {generation.id}"
@@ -153,7 +153,7 @@ def accept(  # noqa: PLR0917  FastAPI calls it by name
     """Take a picture into the catalogue, where search finds it; filters tell it by `generated`."""
     chosen = body or AcceptRequest()
     id_ = GenerationId(generation_id)
-    generation = engine.catalog.generation(principal.tenant, id_)
+    generation = engine.catalog.generations.one(principal.tenant, id_)
     before = next((one.asset_id for one in generation.pictures if one.place == chosen.index), None)
     asset = accept_picture(principal.tenant, id_, chosen.index, engine=engine, title=chosen.title, jobs=jobs)
     if before is not None:

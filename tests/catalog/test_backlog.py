@@ -64,8 +64,8 @@ def test_generations_are_counted_by_state(catalog: Catalog) -> None:
             images=1,
             parents=(),
         )
-        catalog.add_generation(T, asked, per_day=None, queue=9)
-    catalog.fail_generation(id_, owner=None, error="no", state=GenerationState.FAILED)
+        catalog.generations.add(T, asked, per_day=None, queue=9)
+    catalog.generations.fail(id_, owner=None, error="no", state=GenerationState.FAILED)
     told = catalog.backlog()
     assert {state: count for state, count in told.generations.items() if count} == {
         GenerationState.QUEUED: 2,

@@ -50,7 +50,7 @@ def request(key: str = "k", *, images: int = 1, **changes: object) -> NewGenerat
 def add(
     catalog: Catalog, asked: NewGeneration, tenant: TenantId = T, *, per_day: int | None = None, queue: int = 1000
 ) -> tuple[Generation, bool]:
-    return catalog.add_generation(tenant, asked, per_day=per_day, queue=queue)
+    return catalog.generations.add(tenant, asked, per_day=per_day, queue=queue)
 
 
 def added(catalog: Catalog, key: str = "k", **changes: object) -> GenerationId:
@@ -72,11 +72,11 @@ def ago(seconds: float) -> datetime:
 
 
 def lease(catalog: Catalog, id_: GenerationId, owner: str = "me", lease_s: float = 30) -> Generation | None:
-    return catalog.lease_generation(id_, owner=owner, lease_s=lease_s)
+    return catalog.generations.lease(id_, owner=owner, lease_s=lease_s)
 
 
 def finish(catalog: Catalog, id_: GenerationId, owner: str = "me", weights: Sha256 = WEIGHTS) -> bool:
-    return catalog.finish_generation(id_, owner=owner, model="starter", weights_sha256=weights, pictures=[PICTURE])
+    return catalog.generations.finish(id_, owner=owner, model="starter", weights_sha256=weights, pictures=[PICTURE])
 
 
 def finished(catalog: Catalog, key: str = "k", *, weights: Sha256 = WEIGHTS, **changes: object) -> GenerationId:
@@ -87,7 +87,7 @@ def finished(catalog: Catalog, key: str = "k", *, weights: Sha256 = WEIGHTS, **c
 
 
 def state(catalog: Catalog, id_: GenerationId) -> GenerationState:
-    return catalog.generation(T, id_).state
+    return catalog.generations.one(T, id_).state
 
 
 # --- asking
@@ -98,7 +98,7 @@ def test_what_is_asked_comes_back_as_it_was(catalog: Catalog) -> None:
     asked = request(images=3, parents=parents, prompt="NUL \x00 and half \ud800", seed=2**53 - 100)
     made, is_new = add(catalog, asked)
     assert is_new
-    assert made == catalog.generation(T, asked.id)
+    assert made == catalog.generations.one(T, asked.id)
     assert (made.state, made.key, made.seed, made.images) == (GenerationState.QUEUED, "k", 2**53 - 100, 3)
     assert made.parents == parents
     assert made.request == asked.request
@@ -116,10 +116,10 @@ def test_the_same_request_is_kept_once_until_it_failed(catalog: Catalog) -> None
     assert finish(catalog, first)
     assert add(catalog, request())[0].id == first
     failed = added(catalog, "other")
-    assert catalog.fail_generation(failed, owner=None, error="no")
+    assert catalog.generations.fail(failed, owner=None, error="no")
     assert added(catalog, "other") != failed
     cancelled = added(catalog, "third")
-    catalog.cancel_generation(T, cancelled)
+    catalog.generations.cancel(T, cancelled)
     assert added(catalog, "third") != cancelled
 
 
@@ -129,12 +129,12 @@ def test_another_tenant_has_its_own(catalog: Catalog) -> None:
     assert is_new
     assert theirs.id != mine
     with pytest.raises(NotFound):
-        catalog.generation(OTHERS, mine)
+        catalog.generations.one(OTHERS, mine)
     with pytest.raises(NotFound):
-        catalog.cancel_generation(OTHERS, mine)
+        catalog.generations.cancel(OTHERS, mine)
     with pytest.raises(NotFound):
-        catalog.accept_picture(OTHERS, mine, 0, AssetId(uuid4()))
-    assert catalog.generations(OTHERS, before=None, limit=10) == [theirs]
+        catalog.generations.accept(OTHERS, mine, 0, AssetId(uuid4()))
+    assert catalog.generations.latest(OTHERS, before=None, limit=10) == [theirs]
 
 
 def test_two_who_ask_the_same_at_once_get_the_same(catalog: Catalog) -> None:
@@ -165,7 +165,7 @@ def test_what_other_weights_drew_is_not_the_answer_any_more(catalog: Catalog) ->
     finished(catalog, "something else", weights=Sha256("2" * 64))
     fresh, is_new = add(catalog, request())
     assert is_new
-    assert catalog.generation(T, old).key is None
+    assert catalog.generations.one(T, old).key is None
     assert state(catalog, old) is GenerationState.FINISHED
     assert lease(catalog, fresh.id) is not None
     assert finish(catalog, fresh.id, weights=Sha256("2" * 64))
@@ -180,7 +180,7 @@ def test_other_generators_do_not_make_it_old(catalog: Catalog) -> None:
 
 def test_a_forgotten_one_is_drawn_anew(catalog: Catalog) -> None:
     old = finished(catalog)
-    catalog.forget_generation(old)
+    catalog.generations.forget(old)
     assert added(catalog) != old
 
 
@@ -189,7 +189,7 @@ def test_a_forgotten_one_is_drawn_anew(catalog: Catalog) -> None:
 
 def test_the_budget_counts_pictures_of_a_day_but_no_failed_ones(catalog: Catalog) -> None:
     for key, end in (("a", GenerationState.FAILED), ("b", GenerationState.CANCELLED)):
-        assert catalog.fail_generation(added(catalog, key, images=5), owner=None, error="x", state=end)
+        assert catalog.generations.fail(added(catalog, key, images=5), owner=None, error="x", state=end)
     old = added(catalog, "old", images=5)
     rewrite(catalog, old, queued_at=ago(DAY_S + 1))
     add(catalog, request("c", images=4), per_day=5)
@@ -212,8 +212,8 @@ def test_the_time_to_come_back_is_true(catalog: Catalog) -> None:
         add(catalog, request("d", images=3), per_day=5)
     assert three.value.retry_after_s == pytest.approx(12 * 3600, abs=30)
     assert "try again in 12 h" in str(three.value)
-    for id_ in [made.id for made in catalog.generations(T, before=None, limit=10) if made.images == 1]:
-        made = catalog.generation(T, id_)
+    for id_ in [made.id for made in catalog.generations.latest(T, before=None, limit=10) if made.images == 1]:
+        made = catalog.generations.one(T, id_)
         rewrite(catalog, id_, queued_at=made.queued_at - timedelta(seconds=one.value.retry_after_s + 1))
     assert add(catalog, request("d", images=1), per_day=5)[1]
 
@@ -238,7 +238,7 @@ def test_requests_at_once_do_not_exceed_the_budget(catalog: Catalog) -> None:
 
     run_all([lambda number=number: ask(number) for number in range(8)])
     assert sorted(outcomes) == [False] * 5 + [True] * 3
-    assert sum(made.images for made in catalog.generations(T, before=None, limit=100)) == 6
+    assert sum(made.images for made in catalog.generations.latest(T, before=None, limit=100)) == 6
 
 
 def test_the_queue_of_a_tenant_is_bounded(catalog: Catalog) -> None:
@@ -248,7 +248,7 @@ def test_the_queue_of_a_tenant_is_bounded(catalog: Catalog) -> None:
         add(catalog, request("c"), queue=2)
     assert caught.value.retry_after_s > 0
     assert add(catalog, request("c"), OTHERS, queue=2)[1]
-    catalog.cancel_generation(T, second)
+    catalog.generations.cancel(T, second)
     assert add(catalog, request("c"), queue=2)[1]
 
 
@@ -261,17 +261,17 @@ def test_from_lease_to_finish(catalog: Catalog) -> None:
     assert leased is not None
     assert (leased.state, leased.attempts) == (GenerationState.RUNNING, 1)
     steps = StepsDone("prior", 3, 25)
-    assert catalog.renew_generation(id_, owner="me", lease_s=30, progress=steps, preview=b"\x00webp")
-    seen = catalog.generation(T, id_)
+    assert catalog.generations.renew(id_, owner="me", lease_s=30, progress=steps, preview=b"\x00webp")
+    seen = catalog.generations.one(T, id_)
     assert (seen.progress, seen.preview) == (steps, b"\x00webp")
     assert finish(catalog, id_)
-    done = catalog.generation(T, id_)
+    done = catalog.generations.one(T, id_)
     assert (done.state, done.model, done.weights_sha256) == (GenerationState.FINISHED, "starter", WEIGHTS)
     assert done.pictures == (PICTURE,)
     assert (done.progress, done.preview, done.error) == (None, None, None)
     assert done.queued_at <= (done.started_at or done.queued_at) <= (done.finished_at or done.queued_at)
     assert lease(catalog, id_, "another") is None
-    assert catalog.generated_pictures([id_, GenerationId(uuid4())]) == {id_: (PICTURE,)}
+    assert catalog.generations.pictures([id_, GenerationId(uuid4())]) == {id_: (PICTURE,)}
 
 
 def test_a_live_lease_keeps_others_out_and_an_ended_one_lets_them_in(catalog: Catalog) -> None:
@@ -283,10 +283,10 @@ def test_a_live_lease_keeps_others_out_and_an_ended_one_lets_them_in(catalog: Ca
     assert taken is not None
     assert taken.attempts == 2
     # The first was not dead after all: nothing that it brings is taken.
-    assert not catalog.renew_generation(id_, owner="first", lease_s=30, progress=None, preview=None)
+    assert not catalog.generations.renew(id_, owner="first", lease_s=30, progress=None, preview=None)
     assert not finish(catalog, id_, "first")
-    assert not catalog.fail_generation(id_, owner="first", error="x")
-    catalog.release_generation(id_, owner="first")
+    assert not catalog.generations.fail(id_, owner="first", error="x")
+    catalog.generations.release(id_, owner="first")
     assert state(catalog, id_) is GenerationState.RUNNING
     assert finish(catalog, id_, "second")
     assert not finish(catalog, id_, "second")
@@ -296,7 +296,7 @@ def test_a_late_owner_may_finish_what_nobody_took(catalog: Catalog) -> None:
     id_ = added(catalog)
     assert lease(catalog, id_) is not None
     rewrite(catalog, id_, lease_until=ago(60))
-    assert catalog.renew_generation(id_, owner="me", lease_s=30, progress=None, preview=None)
+    assert catalog.generations.renew(id_, owner="me", lease_s=30, progress=None, preview=None)
     assert lease(catalog, id_, "second") is None
     assert finish(catalog, id_)
 
@@ -312,16 +312,16 @@ def test_many_who_lease_at_once_are_one(catalog: Catalog) -> None:
 
     run_all([lambda number=number: take(number) for number in range(6)])
     assert len([one for one in got if one is not None]) == 1
-    assert catalog.generation(T, id_).attempts == 1
+    assert catalog.generations.one(T, id_).attempts == 1
 
 
 def test_where_one_process_has_the_catalogue_leases_of_the_dead_are_void(catalog: Catalog) -> None:
     id_ = added(catalog)
-    assert catalog.lease_generation(id_, owner="host/1/old%_/x", lease_s=3600, sole="host/1/old%_") is not None
-    assert catalog.lease_generation(id_, owner="host/1/old%_/y", lease_s=3600, sole="host/1/old%_") is None
-    assert catalog.lost_generations(10, idle_s=0, sole="host/1/old%_") == []
-    assert catalog.lost_generations(10, idle_s=0, sole="host/2/new") == [id_]
-    taken = catalog.lease_generation(id_, owner="host/2/new/z", lease_s=3600, sole="host/2/new")
+    assert catalog.generations.lease(id_, owner="host/1/old%_/x", lease_s=3600, sole="host/1/old%_") is not None
+    assert catalog.generations.lease(id_, owner="host/1/old%_/y", lease_s=3600, sole="host/1/old%_") is None
+    assert catalog.generations.lost(10, idle_s=0, sole="host/1/old%_") == []
+    assert catalog.generations.lost(10, idle_s=0, sole="host/2/new") == [id_]
+    taken = catalog.generations.lease(id_, owner="host/2/new/z", lease_s=3600, sole="host/2/new")
     assert taken is not None
     assert taken.attempts == 2
 
@@ -329,19 +329,19 @@ def test_where_one_process_has_the_catalogue_leases_of_the_dead_are_void(catalog
 def test_given_back_it_waits_again(catalog: Catalog) -> None:
     id_ = added(catalog)
     assert lease(catalog, id_) is not None
-    catalog.release_generation(id_, owner="me", counted=False)
-    assert (state(catalog, id_), catalog.generation(T, id_).attempts) == (GenerationState.QUEUED, 0)
+    catalog.generations.release(id_, owner="me", counted=False)
+    assert (state(catalog, id_), catalog.generations.one(T, id_).attempts) == (GenerationState.QUEUED, 0)
     assert lease(catalog, id_) is not None
-    catalog.release_generation(id_, owner="me")
-    assert catalog.generation(T, id_).attempts == 1
+    catalog.generations.release(id_, owner="me")
+    assert catalog.generations.one(T, id_).attempts == 1
 
 
 def test_only_its_owner_fails_what_runs(catalog: Catalog) -> None:
     id_ = added(catalog)
     assert lease(catalog, id_) is not None
-    assert not catalog.fail_generation(id_, owner=None, error="x")
-    assert catalog.fail_generation(id_, owner="me", error="no room \x00 left")
-    made = catalog.generation(T, id_)
+    assert not catalog.generations.fail(id_, owner=None, error="x")
+    assert catalog.generations.fail(id_, owner="me", error="no room \x00 left")
+    made = catalog.generations.one(T, id_)
     assert (made.state, made.error) == (GenerationState.FAILED, "no room \N{REPLACEMENT CHARACTER} left")
     assert made.pictures == ()
     assert made.finished_at is not None
@@ -350,14 +350,14 @@ def test_only_its_owner_fails_what_runs(catalog: Catalog) -> None:
 def test_who_prepares_it_has_it_first(catalog: Catalog) -> None:
     id_ = added(catalog, preparer="api")
     assert lease(catalog, id_) is None
-    assert catalog.lost_generations(10, idle_s=0) == []
-    catalog.release_generation(id_, owner="api")
+    assert catalog.generations.lost(10, idle_s=0) == []
+    catalog.generations.release(id_, owner="api")
     leased = lease(catalog, id_)
     assert leased is not None
     assert leased.attempts == 1
     dead = added(catalog, "dead", preparer="api")
     rewrite(catalog, dead, lease_until=ago(1), rung_at=ago(200))
-    assert catalog.lost_generations(10) == [dead]
+    assert catalog.generations.lost(10) == [dead]
 
 
 # --- cancelling
@@ -365,7 +365,7 @@ def test_who_prepares_it_has_it_first(catalog: Catalog) -> None:
 
 def test_what_waits_is_cancelled_at_once(catalog: Catalog) -> None:
     id_ = added(catalog)
-    made = catalog.cancel_generation(T, id_)
+    made = catalog.generations.cancel(T, id_)
     assert made.state is GenerationState.CANCELLED
     assert made.finished_at is not None
     assert lease(catalog, id_) is None
@@ -374,18 +374,18 @@ def test_what_waits_is_cancelled_at_once(catalog: Catalog) -> None:
 def test_what_runs_is_asked_to_stop(catalog: Catalog) -> None:
     id_ = added(catalog)
     assert lease(catalog, id_) is not None
-    made = catalog.cancel_generation(T, id_)
+    made = catalog.generations.cancel(T, id_)
     assert (made.state, made.cancel_asked) == (GenerationState.RUNNING, True)
-    assert not catalog.renew_generation(id_, owner="me", lease_s=30, progress=None, preview=None)
+    assert not catalog.generations.renew(id_, owner="me", lease_s=30, progress=None, preview=None)
     assert not finish(catalog, id_)
-    assert catalog.fail_generation(id_, owner="me", error=None, state=GenerationState.CANCELLED)
+    assert catalog.generations.fail(id_, owner="me", error=None, state=GenerationState.CANCELLED)
     assert state(catalog, id_) is GenerationState.CANCELLED
 
 
 def test_the_same_request_after_a_cancellation_is_a_new_one(catalog: Catalog) -> None:
     id_ = added(catalog)
     assert lease(catalog, id_) is not None
-    catalog.cancel_generation(T, id_)
+    catalog.generations.cancel(T, id_)
     assert added(catalog) != id_
 
 
@@ -393,20 +393,20 @@ def test_the_same_request_after_a_cancellation_is_a_new_one(catalog: Catalog) ->
 def test_what_was_asked_to_stop_is_not_drawn_by_another(catalog: Catalog, way: str) -> None:
     id_ = added(catalog)
     assert lease(catalog, id_) is not None
-    catalog.cancel_generation(T, id_)
+    catalog.generations.cancel(T, id_)
     if way == "its worker dies":
         rewrite(catalog, id_, lease_until=ago(1), rung_at=ago(30))
-        assert catalog.lost_generations(10) == [id_]
+        assert catalog.generations.lost(10) == [id_]
         assert lease(catalog, id_, "another") is None
     else:
-        catalog.release_generation(id_, owner="me", counted=False)
+        catalog.generations.release(id_, owner="me", counted=False)
     assert state(catalog, id_) is GenerationState.CANCELLED
 
 
 def test_what_has_ended_stays(catalog: Catalog) -> None:
     id_ = finished(catalog)
-    assert catalog.cancel_generation(T, id_).state is GenerationState.FINISHED
-    assert not catalog.generation(T, id_).cancel_asked
+    assert catalog.generations.cancel(T, id_).state is GenerationState.FINISHED
+    assert not catalog.generations.one(T, id_).cancel_asked
 
 
 # --- what is lost
@@ -420,16 +420,16 @@ def test_the_dead_are_found_at_once_and_the_waiting_after_a_while(catalog: Catal
         assert lease(catalog, id_) is not None
         rewrite(catalog, id_, lease_until=ago(1), rung_at=ago(5))
     rewrite(catalog, again, rung_at=ago(0))  # somebody was told since its lease ended
-    assert sorted(catalog.lost_generations(10, idle_s=60)) == sorted([waiting, dead])
-    assert catalog.lost_generations(10, idle_s=60) == []
-    assert sorted(catalog.lost_generations(10, idle_s=0)) == sorted([waiting, told, dead, again])
+    assert sorted(catalog.generations.lost(10, idle_s=60)) == sorted([waiting, dead])
+    assert catalog.generations.lost(10, idle_s=60) == []
+    assert sorted(catalog.generations.lost(10, idle_s=0)) == sorted([waiting, told, dead, again])
 
 
 def test_the_oldest_are_found_first(catalog: Catalog) -> None:
     ids = [added(catalog, str(number)) for number in range(5)]
     for number, id_ in enumerate(ids):
         rewrite(catalog, id_, queued_at=ago(100 + number))
-    assert catalog.lost_generations(2, idle_s=0) == [ids[4], ids[3]]
+    assert catalog.generations.lost(2, idle_s=0) == [ids[4], ids[3]]
 
 
 def test_two_sweeps_do_not_find_the_same(catalog: Catalog) -> None:
@@ -441,7 +441,7 @@ def test_two_sweeps_do_not_find_the_same(catalog: Catalog) -> None:
 
     def sweep() -> None:
         start.wait()
-        found.extend(catalog.lost_generations(100, idle_s=60))
+        found.extend(catalog.generations.lost(100, idle_s=60))
 
     run_all([sweep] * 4)
     assert sorted(found) == sorted(ids)
@@ -450,7 +450,7 @@ def test_two_sweeps_do_not_find_the_same(catalog: Catalog) -> None:
 def test_unfinished_ones_are_told(catalog: Catalog) -> None:
     waiting, running, done = added(catalog, "a"), added(catalog, "b"), finished(catalog, "c")
     assert lease(catalog, running) is not None
-    assert catalog.unfinished_generations([waiting, running, done, GenerationId(uuid4())]) == {waiting, running}
+    assert catalog.generations.unfinished([waiting, running, done, GenerationId(uuid4())]) == {waiting, running}
 
 
 # --- what is withheld
@@ -464,18 +464,18 @@ def end(request: pytest.FixtureRequest) -> Iterator[str]:
 def test_what_is_withheld_is_for_the_worker_only_and_goes_at_the_end(catalog: Catalog, end: str) -> None:
     secret = {"parts": [{"text": "nobody's business", "weight": 1.0}]}
     id_ = added(catalog, withheld=secret, request={"parts": [{"text": None, "weight": 1.0}]}, prompt=None)
-    assert "nobody's business" not in str(catalog.generation(T, id_))
+    assert "nobody's business" not in str(catalog.generations.one(T, id_))
     if end == "cancelled while it waits":
-        catalog.cancel_generation(T, id_)
+        catalog.generations.cancel(T, id_)
     else:
         leased = lease(catalog, id_)
         assert leased is not None
         assert leased.request == secret
-        assert "nobody's business" not in str(catalog.generations(T, before=None, limit=1))
+        assert "nobody's business" not in str(catalog.generations.latest(T, before=None, limit=1))
         if end == "finished":
             assert finish(catalog, id_)
         else:
-            catalog.fail_generation(id_, owner="me", error="x", state=GenerationState(end))
+            catalog.generations.fail(id_, owner="me", error="x", state=GenerationState(end))
     assert "nobody's business" not in str(whole_row(catalog, id_))
 
 
@@ -489,7 +489,7 @@ def test_given_back_it_keeps_what_is_withheld(catalog: Catalog) -> None:
     secret = {"parts": [{"text": "still needed", "weight": 1.0}]}
     id_ = added(catalog, withheld=secret)
     assert lease(catalog, id_) is not None
-    catalog.release_generation(id_, owner="me")
+    catalog.generations.release(id_, owner="me")
     leased = lease(catalog, id_)
     assert leased is not None
     assert leased.request == secret
@@ -504,13 +504,13 @@ def test_pages_list_each_once_the_newest_first(catalog: Catalog) -> None:
         rewrite(catalog, id_, queued_at=ago(1000))  # of one time
     listed: list[GenerationId] = []
     before = None
-    while page := catalog.generations(T, before=before, limit=2):
+    while page := catalog.generations.latest(T, before=before, limit=2):
         listed += [made.id for made in page]
         before = page[-1].id
     assert sorted(listed) == sorted(ids)
     assert listed[:4] == [ids[6], ids[5], ids[1], ids[0]]
     with pytest.raises(NotFound):
-        catalog.generations(T, before=GenerationId(uuid4()), limit=2)
+        catalog.generations.latest(T, before=GenerationId(uuid4()), limit=2)
 
 
 # --- accepting
@@ -519,11 +519,11 @@ def test_pages_list_each_once_the_newest_first(catalog: Catalog) -> None:
 def test_a_picture_is_accepted_as_an_asset(catalog: Catalog) -> None:
     id_ = finished(catalog)
     asset = AssetId(uuid4())
-    catalog.accept_picture(T, id_, 0, asset)
-    assert catalog.generation(T, id_).pictures == (replace(PICTURE, asset_id=asset),)
+    catalog.generations.accept(T, id_, 0, asset)
+    assert catalog.generations.one(T, id_).pictures == (replace(PICTURE, asset_id=asset),)
     for place in (-1, 1):
         with pytest.raises(NotFound):
-            catalog.accept_picture(T, id_, place, asset)
+            catalog.generations.accept(T, id_, place, asset)
 
 
 def test_assets_tell_that_they_were_generated(catalog: Catalog) -> None:

@@ -75,7 +75,7 @@ def asked_often(catalog: Catalog) -> dict[str, Callable[[], object]]:
     waiting = [item.asset_id for item in catalog.lease_work(OTHER_SPACE.id, owner="me", limit=40, lease_s=60)]
     reindexes = catalog.reindexes
     change = reindexes.start(NamedSpace("starter", SPACE), NamedSpace("other", OTHER_SPACE), {"swap": True})
-    generation = catalog.generations(T, before=None, limit=1)[0].id
+    generation = catalog.generations.latest(T, before=None, limit=1)[0].id
     spot = AssetId(UUID("80000000-0000-0000-0000-000000000000"))
     return {
         "a page of hits": lambda: catalog.assets(T, ids[:24]),
@@ -110,8 +110,8 @@ def asked_often(catalog: Catalog) -> dict[str, Callable[[], object]]:
         "a picture in quarantine": lambda: catalog.quarantine(
             None, T, [Quarantined("file:///y", PictureFault.TRUNCATED, "cut", None, some[0].added_at)]
         ),
-        "a page of generations": lambda: catalog.generations(T, before=generation, limit=20),
-        "generations nobody is at": lambda: catalog.lost_generations(20, idle_s=60),
+        "a page of generations": lambda: catalog.generations.latest(T, before=generation, limit=20),
+        "generations nobody is at": lambda: catalog.generations.lost(20, idle_s=60),
         "a page for the new space": lambda: reindexes.queue_page(change, limit=64),
         "left behind for the new space": lambda: reindexes.left_behind(OTHER_SPACE.id, older_than_s=30, limit=64),
         "a picture out": lambda: catalog.delete_asset(T, ids[-1]),

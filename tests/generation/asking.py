@@ -35,7 +35,7 @@ def ask(engine: Engine, request: GenerationRequest | None = None, *, jobs: Jobs 
 
 
 def look(engine: Engine, id_: GenerationId) -> Generation:
-    return engine.catalog.generation(DEFAULT_TENANT, id_)
+    return engine.catalog.generations.one(DEFAULT_TENANT, id_)
 
 
 def drawn(engine: Engine, request: GenerationRequest | None = None) -> Generation:

@@ -107,7 +107,7 @@ def test_verify_finds_what_ended_generations_left(engine: Engine) -> None:
     assert report.ok
     assert report.counts == {}
     failed = ask(engine, wanted(seed=9))
-    engine.catalog.fail_generation(failed.id, owner=None, error="x")
+    engine.catalog.generations.fail(failed.id, owner=None, error="x")
     lost = [
         generation_key(failed.id, made.pictures[0].sha256, "png"),
         generation_key(made.id, failed.key or "", "png"),  # type: ignore[arg-type]  # a hash of something else

@@ -103,7 +103,7 @@ def servers(tmp_path: Path, tiny_model: Path, tiny_generator: Path) -> Servers:
 
 
 def only(engine: Engine) -> Generation:
-    (row,) = engine.catalog.generations(T, before=None, limit=10)
+    (row,) = engine.catalog.generations.latest(T, before=None, limit=10)
     return row
 
 

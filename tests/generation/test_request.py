@@ -37,7 +37,7 @@ from tests.generation.conftest import OpenEngine
 
 
 def kept(engine: Engine) -> int:
-    return len(engine.catalog.generations(T, before=None, limit=1000))
+    return len(engine.catalog.generations.latest(T, before=None, limit=1000))
 
 
 def test_the_same_request_and_seed_give_the_kept_answer(engine: Engine) -> None:
@@ -49,7 +49,7 @@ def test_the_same_request_and_seed_give_the_kept_answer(engine: Engine) -> None:
     # Another tenant asks the same: the answer is its own, of the same pixels.
     theirs = request_generation(wanted(images=2), engine=engine, tenant=TenantId("others"), jobs=None)
     run_generation(theirs.id, engine=engine)
-    theirs = engine.catalog.generation(TenantId("others"), theirs.id)
+    theirs = engine.catalog.generations.one(TenantId("others"), theirs.id)
     for mine, other in zip(files(engine, made), files(engine, theirs), strict=True):
         assert (pixels_of(mine) == pixels_of(other)).all()
 
@@ -215,7 +215,7 @@ class Refusing:
 def test_what_can_not_be_sent_fails_and_leaves_nothing(engine: Engine, error: BaseException) -> None:
     with pytest.raises(type(error)):
         ask(engine, wanted(parts=(AskedPart(image=picture()),)), jobs=Refusing(error))
-    (row,) = engine.catalog.generations(T, before=None, limit=10)
+    (row,) = engine.catalog.generations.latest(T, before=None, limit=10)
     assert row.state is GenerationState.FAILED
     assert "could not be queued" in str(row.error)
     assert left(engine) == []
@@ -226,7 +226,7 @@ def test_uploads_that_can_not_be_stored_fail_it_and_leave_nothing(engine: Engine
     with pytest.raises(Unavailable):
         ask(engine, wanted(parts=(AskedPart(image=picture()),)))
     (tmp_path / "data" / "blobs" / "generation-inputs").unlink()
-    (row,) = engine.catalog.generations(T, before=None, limit=10)
+    (row,) = engine.catalog.generations.latest(T, before=None, limit=10)
     assert row.state is GenerationState.FAILED
     assert left(engine) == []
 

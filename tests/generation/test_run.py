@@ -290,7 +290,7 @@ def test_the_lease_is_renewed_while_it_draws(engine: Engine, monkeypatch: pytest
 
     def wait() -> None:
         time.sleep(3)  # as one long step of a large model does
-        taken.append(engine.catalog.lease_generation(asked.id, owner="another", lease_s=1))
+        taken.append(engine.catalog.generations.lease(asked.id, owner="another", lease_s=1))
         cancel_generation(asked.id, engine=engine, tenant=T)
 
     monkeypatch.setattr("phosphene.generation.run.RENEW_EVERY_S", 0.5)
@@ -308,7 +308,7 @@ def test_cut_off_from_the_catalogue_it_stops_when_the_lease_is_over(
     def no_answer(*_: object, **__: object) -> bool:
         raise Unavailable("the catalogue does not answer")
 
-    monkeypatch.setattr(engine.catalog, "renew_generation", no_answer)
+    monkeypatch.setattr(engine.catalog.generations, "renew", no_answer)
     with pytest.raises(Unavailable, match="did not answer for as long as the lease"):
         run_generation(asked.id, engine=engine)
     monkeypatch.undo()

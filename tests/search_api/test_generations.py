@@ -187,7 +187,7 @@ def test_cancelling(drawing: Served) -> None:
 
 def test_a_caller_that_goes_away_ends_the_stream(drawing: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
-    read = drawing.engine.catalog.generation
+    read = drawing.engine.catalog.generations.one
 
     def counted(tenant: TenantId, id_: GenerationId) -> Generation:
         reads.append(id_)
@@ -195,7 +195,7 @@ def test_a_caller_that_goes_away_ends_the_stream(drawing: Served, monkeypatch: p
 
     with drawing.engine.generating:  # the generator is busy with something else
         waiting = ask(drawing, text="it waits for its turn", seed=0)
-        monkeypatch.setattr(drawing.engine.catalog, "generation", counted)
+        monkeypatch.setattr(drawing.engine.catalog.generations, "one", counted)
         with drawing.client.stream("GET", f"/v1/generations/{waiting['id']}/events") as stream:
             lines = stream.iter_lines()
             assert next(lines) == "event: progress"

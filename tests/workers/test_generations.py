@@ -61,7 +61,7 @@ def ask(node: Engine, jobs: CeleryJobs, *, seed: int = 7, sampling: SamplingChoi
 
 
 def look(node: Engine, asked: Generation) -> Generation:
-    return node.catalog.generation(T, asked.id)
+    return node.catalog.generations.one(T, asked.id)
 
 
 def state(node: Engine, asked: Generation) -> GenerationState:
@@ -81,7 +81,7 @@ def finished_once(node: Engine, asked: Generation, worker: Worker) -> Generation
     eventually("it is drawn", lambda: state(node, asked).ended, output=worker.output)
     made = look(node, asked)
     assert made.state is GenerationState.FINISHED, made.error
-    assert [one.id for one in node.catalog.generations(T, before=None, limit=10)] == [asked.id]
+    assert [one.id for one in node.catalog.generations.latest(T, before=None, limit=10)] == [asked.id]
     eventually("nothing else is left", lambda: len(left(node)) == 2)
     for one in made.pictures:
         with Image.open(BytesIO(node.blobs.get(generation_key(made.id, one.sha256, one.format)))) as drawn:
