@@ -118,10 +118,12 @@ class Boards:
         """Close a link."""
         self._kept.revoke(self._tenant, CollectionId(board), ShareId(share))
 
-    def more(self, board: UUID, *, filter_: Filter | None = None, limit: int = 24) -> MoreOut:
+    def more(
+        self, board: UUID, *, filter_: Filter | None = None, limit: int = 24, cursor: str | None = None
+    ) -> MoreOut:
         """Find pictures that fit."""
-        id_ = CollectionId(board)
-        return MoreOut.of(more_for(id_, limit=limit, filter_=filter_, engine=self._engine, tenant=self._tenant))
+        id_, engine, tenant = CollectionId(board), self._engine, self._tenant
+        return MoreOut.of(more_for(id_, limit=limit, filter_=filter_, engine=engine, tenant=tenant, cursor=cursor))
 
     def outliers(self, board: UUID, *, limit: int = 10) -> OutliersOut:
         """Find pictures that don't."""

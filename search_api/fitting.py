@@ -5,6 +5,7 @@ A board of cats and boats has room for either; the mean of its embeddings would 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,9 +18,13 @@ from phosphene.filters import Filter, tenant_filter
 from phosphene.open_space import OpenSpace
 from phosphene.types import AssetId, CollectionId, Float32, PointId, SpaceId, TenantId, point_id
 from phosphene.vectors.base import VectorQuery, asset_of
+from search_api import remainder
+from search_api.arrange import Entry
+from search_api.remainder import Remainder
 
 NEAREST = 3  # pictures of the board that a fit is the mean of
 EXAMPLES = 32  # of the board, evenly spread, that the index is asked with
+LISTED = 200  # pictures that fit, on all pages together
 FEWEST = 5  # pictures that have an odd one out among them
 THRESHOLD = 3.5  # of the robust z-score: Iglewicz and Hoaglin's
 _ROWS = 512  # at a time, so that a large board takes 20 MB and not 400
@@ -44,6 +49,7 @@ class Fits:
     space: SpaceId
     compared: int
     found: tuple[Fitting, ...]
+    next_cursor: str | None = None
 
 
 def fits(rows: Float32, board: Float32, *, leave_one_out: bool = False) -> Float32:
@@ -75,11 +81,21 @@ def robust_z(values: Float32) -> Float32:
     return np.asarray(off / scale if scale > 0 else np.zeros_like(off), dtype=np.float32)
 
 
-def more_for(board: CollectionId, *, limit: int, filter_: Filter | None, engine: Engine, tenant: TenantId) -> Fits:
+def more_for(
+    board: CollectionId,
+    *,
+    limit: int,
+    filter_: Filter | None,
+    engine: Engine,
+    tenant: TenantId,
+    cursor: str | None = None,
+) -> Fits:
     """Find pictures that fit a board best and are not on it, best first.
 
     The index is asked with up to 32 pictures of the board, evenly spread over its order; what it finds is ordered by
-    `fits` with all of them. Raises NotFound, InvalidQuery for a board without embedded pictures.
+    `fits` with all of them. The first page decides the list, LISTED pictures at most, and its cursor carries the rest;
+    what is put on the board meanwhile is left out. Raises NotFound, InvalidCursor, InvalidQuery for a board without
+    embedded pictures.
     """
     with engine.answering() as space:
         ids = [item.asset_id for item in engine.catalog.collections.items(tenant, board)]
@@ -87,18 +103,33 @@ def more_for(board: CollectionId, *, limit: int, filter_: Filter | None, engine:
         if not vectors:
             raise InvalidQuery("nothing on this board has an embedding: put pictures on it, or wait for their ingest")
         rows = np.stack(list(vectors.values()))
-        own = {point_id(id_, space.space.id) for id_ in ids}
-        spread = np.unique(np.linspace(0, len(rows) - 1, EXAMPLES).round().astype(int))
-        found = _candidates(rows[spread], own, limit=limit, filter_=filter_, space=space, tenant=tenant)
-        if not found:
-            return Fits(space.space.id, len(rows), ())
-        near = _points(list(found), space)
-        names = [name for name in found if name in near]
-        how = fits(np.stack([near[name] for name in names]), rows)
-        best = sorted(zip(names, how.tolist(), strict=True), key=lambda one: (-one[1], one[0]))[:limit]
-        assets = engine.catalog.assets(tenant, [found[name] for name, _ in best])
-        shown = (Fitting(assets[found[name]], fit) for name, fit in best if found[name] in assets)
-        return Fits(space.space.id, len(rows), tuple(shown))
+        name = hashlib.sha256(repr((tenant, board, space.space.id, filter_)).encode()).hexdigest()[:20]
+        if cursor is None:
+            fitting = _fitting(rows, set(ids), filter_=filter_, space=space, tenant=tenant)
+        else:
+            on_board = set(ids)
+            fitting = [one for one in remainder.decode(cursor, query=name).entries if one.asset not in on_board]
+        page, rest = fitting[:limit], tuple(fitting[limit:])
+        assets = engine.catalog.assets(tenant, [one.asset for one in page])
+        shown = (Fitting(assets[one.asset], one.score) for one in page if one.asset in assets)
+        following = Remainder(name, rest, None).encode() if rest else None
+        return Fits(space.space.id, len(rows), tuple(shown), following)
+
+
+def _fitting(
+    rows: Float32, on_board: set[AssetId], *, filter_: Filter | None, space: OpenSpace, tenant: TenantId
+) -> list[Entry]:
+    """Give the pictures that fit a board with rows (m, d) best, with their fits, best first."""
+    own = {point_id(id_, space.space.id) for id_ in on_board}
+    spread = np.unique(np.linspace(0, len(rows) - 1, EXAMPLES).round().astype(int))
+    found = _candidates(rows[spread], own, limit=LISTED, filter_=filter_, space=space, tenant=tenant)
+    near = _points(list(found), space)
+    points = [point for point in found if point in near]
+    if not points:
+        return []
+    how = fits(np.stack([near[point] for point in points]), rows)
+    best = sorted(zip(points, how.tolist(), strict=True), key=lambda one: (-one[1], one[0]))
+    return [Entry(found[point], fit) for point, fit in best[:LISTED]]
 
 
 def outliers_of(board: CollectionId, *, limit: int, engine: Engine, tenant: TenantId) -> Fits:

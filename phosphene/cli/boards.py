@@ -185,6 +185,7 @@ def note(
 def more(
     board: Board,
     limit: Limit = 10,
+    cursor: Annotated[str | None, typer.Option(help="Go on after an earlier list: next_cursor of its --json.")] = None,
     data: Data = None,
     server: Server = None,
     api_key: ApiKey = None,
@@ -192,7 +193,7 @@ def more(
 ) -> None:
     """Find pictures that fit a board and are not on it."""
     with _opened(data, server, api_key) as opened:
-        found = opened.more(_found(opened, board), limit=limit)
+        found = opened.more(_found(opened, board), limit=limit, cursor=cursor)
     if json:
         output.line(found.model_dump_json())
         return

@@ -49,7 +49,7 @@ class BoardsBackend(Protocol):
     def share(self, board: UUID, body: ShareRequest) -> ShareOut: ...  # noqa: D102
     def shares(self, board: UUID) -> ShareList: ...  # noqa: D102
     def revoke(self, board: UUID, share: UUID) -> None: ...  # noqa: D102
-    def more(self, board: UUID, *, limit: int = 24) -> MoreOut: ...  # noqa: D102
+    def more(self, board: UUID, *, limit: int = 24, cursor: str | None = None) -> MoreOut: ...  # noqa: D102
     def outliers(self, board: UUID, *, limit: int = 10) -> OutliersOut: ...  # noqa: D102
 
     def exported(self, board: UUID, kind: ExportFormat, *, page: int) -> tuple[bytes, dict[str, str]]:
@@ -126,9 +126,9 @@ class RemoteBoards:
         """Close a link."""
         self._ask("DELETE", f"/v1/collections/{board}/shares/{share}", None)
 
-    def more(self, board: UUID, *, limit: int = 24) -> MoreOut:
+    def more(self, board: UUID, *, limit: int = 24, cursor: str | None = None) -> MoreOut:
         """Find pictures that fit."""
-        return self._answer("GET", f"/{board}/more{query_of(limit=limit)}", None, MoreOut)
+        return self._answer("GET", f"/{board}/more{query_of(limit=limit, cursor=cursor)}", None, MoreOut)
 
     def outliers(self, board: UUID, *, limit: int = 10) -> OutliersOut:
         """Find pictures that don't."""

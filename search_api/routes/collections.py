@@ -14,7 +14,7 @@ from search_api.boards import Boards
 from search_api.exports import export
 from search_api.question import MAX_LIMIT
 from search_api.routes.dependencies import EngineDep, checked_filter
-from search_api.routes.search import FilterText, filter_from_text
+from search_api.routes.search import CursorText, FilterText, filter_from_text
 from search_api.schemas import (
     CollectionChange,
     CollectionList,
@@ -157,10 +157,11 @@ def more(  # noqa: PLR0917  the same
     boards: BoardsDep,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 24,
     filter: FilterText = None,  # noqa: A002  the name of the field in HTTP
+    cursor: CursorText = None,
 ) -> MoreOut:
-    """Find pictures that fit a board and are not on it."""
+    """Find pictures that fit a board and are not on it. The list is decided with its first page."""
     parsed = checked_filter(filter_from_text(filter), engine=engine, tenant=principal.tenant)
-    return boards.more(collection_id, filter_=parsed, limit=limit)
+    return boards.more(collection_id, filter_=parsed, limit=limit, cursor=cursor)
 
 
 @router.get("/{collection_id}/outliers", responses=problems.responses(404))

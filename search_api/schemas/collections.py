@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from phosphene.catalog.collections import Collection, CollectionItem, Share
 from phosphene.catalog.records import Asset
-from search_api.fitting import THRESHOLD, Fits
+from search_api.fitting import LISTED, THRESHOLD, Fits
 from search_api.schemas.assets import AssetOut, asset_fields
 from search_api.schemas.values import Body
 
@@ -223,12 +223,16 @@ class MoreOut(BaseModel):
     space: str = Field(description="fits of two spaces can't be compared")
     compared: int = Field(description="pictures of the board that were compared with")
     hits: list[FittingOut]
+    next_cursor: str | None = Field(
+        description="pass it as cursor, with the filter as it was, for the pictures after these; null at the end, "
+        f"{LISTED} pictures deep at most"
+    )
 
     @classmethod
     def of(cls, found: Fits) -> Self:
         """Show what was found."""
         hits = [FittingOut(**asset_fields(one.asset), fit=one.fit) for one in found.found]
-        return cls(space=found.space, compared=found.compared, hits=hits)
+        return cls(space=found.space, compared=found.compared, hits=hits, next_cursor=found.next_cursor)
 
 
 class OddOut(FittingOut):

@@ -190,6 +190,25 @@ def test_more_is_not_on_the_board_and_the_odd_one_is_told(written: Served) -> No
     assert len(set(found)) == 20
     assert not set(found) & {*dogs, odd}
     assert [hit["fit"] for hit in more["hits"]] == sorted((hit["fit"] for hit in more["hits"]), reverse=True)
+    few = {"limit": 8}
+    first = written.client.get(f"{path}/more", params=few).json()
+    written.client.post(f"{path}/items", json={"asset_ids": [found[9]]}).raise_for_status()
+    second = written.client.get(f"{path}/more", params={**few, "cursor": first["next_cursor"]}).json()
+    paged = [hit["asset_id"] for hit in (*first["hits"], *second["hits"])]
+    assert paged == [one for one in found if one != found[9]][:16]
+    written.client.post(f"{path}/items/remove", json={"asset_ids": [found[9]]}).raise_for_status()
+    cursor, pages = second["next_cursor"], 2
+    while cursor:
+        page = written.client.get(f"{path}/more", params={"limit": 100, "cursor": cursor}).json()
+        paged += [hit["asset_id"] for hit in page["hits"]]
+        cursor, pages = page["next_cursor"], pages + 1
+    assert len(paged) == len(set(paged)) > 100
+    for wrong in ("hello", "L~AAAA", first["next_cursor"] + "A"):
+        assert written.client.get(f"{path}/more", params={"cursor": wrong}).status_code == 422
+    elsewhere = f"{board(written, dogs[:3])}/more"
+    refused = written.client.get(elsewhere, params={"cursor": first["next_cursor"]})
+    assert refused.status_code == 422
+    assert "another question" in refused.json()["detail"]
     wanted = {"filter": json.dumps({"field": "category", "equals": "animals"})}
     animals = written.client.get(f"{path}/more", params=wanted).json()["hits"]
     assert {hit["metadata"]["category"] for hit in animals} == {"animals"}
