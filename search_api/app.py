@@ -48,6 +48,9 @@ With API keys configured, send "Authorization: Bearer KEY"; each key belongs to 
 pictures. Without keys the server answers this machine only."""
 
 
+_LONG_AT_ONCE = 4  # of some 40 threads that answer
+
+
 def create_app(engine: Engine, jobs: Jobs, *, local_token: str | None) -> FastAPI:
     """Make the application over an engine that the caller opens and closes. Raises InvalidSettings."""
     health = Health(engine, jobs)
@@ -71,6 +74,7 @@ def create_app(engine: Engine, jobs: Jobs, *, local_token: str | None) -> FastAP
     app.state.engine = engine
     app.state.jobs = jobs
     app.state.stopping = threading.Event()
+    app.state.long_requests = threading.BoundedSemaphore(_LONG_AT_ONCE)
     app.state.health = health
     app.state.scrape = Scrape(engine, jobs, health)
     app.state.doorkeeper = doorkeeper

@@ -11,7 +11,7 @@ from phosphene.errors import Unavailable
 from search_api import problems
 from search_api.auth import PrincipalDep
 from search_api.labelling import Picture, run_classify, run_describe
-from search_api.routes.dependencies import EngineDep
+from search_api.routes.dependencies import LONG, EngineDep
 from search_api.routes.search import fetched_picture
 from search_api.schemas.labels import (
     ClassifyRequest,
@@ -50,7 +50,7 @@ def describe(body: DescribeRequest, engine: EngineDep, principal: PrincipalDep) 
     return DescribeResponse.of(space, found)
 
 
-@router.post("/keywords", responses=problems.responses())
+@router.post("/keywords", dependencies=LONG, responses=problems.responses(429))
 def keywords(request: Request, body: KeywordsRequest, engine: EngineDep, principal: PrincipalDep) -> KeywordsResponse:
     """Give the pictures of the catalogue automatic keywords: `auto_keywords`, beside what their owner says of them.
 

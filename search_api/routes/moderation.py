@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from search_api import problems
 from search_api.auth import PrincipalDep
 from search_api.moderating import Moderation
-from search_api.routes.dependencies import EngineDep
+from search_api.routes.dependencies import LONG, EngineDep
 from search_api.schemas.moderation import (
     DecisionRequest,
     ModeratedOut,
@@ -44,7 +44,7 @@ def set_policy(body: PolicyBody, moderation: ModerationDep) -> PolicyBody:
     return moderation.set_policy(body)
 
 
-@router.post("/scan", responses=problems.responses())
+@router.post("/scan", dependencies=LONG, responses=problems.responses(429))
 def scan(body: ScanRequest, moderation: ModerationDep) -> ScanOut:
     """Flag pictures by the policy; decisions stand. `moderation` in filters: flagged, approved, rejected."""
     return moderation.scan(body)

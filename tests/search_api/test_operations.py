@@ -358,6 +358,31 @@ def _requests(served: Served) -> str:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # it is what dies here
+def test_requests_that_go_through_a_catalogue_leave_threads_to_others(served: Served) -> None:
+    """45 automatic keywords at once kept a search waiting for as many seconds."""
+    long: dict[str, Any] = {
+        "/v1/keywords": {},
+        "/v1/moderation/scan": {},
+        "/v1/evaluations": {"index_recall": {"questions": 1, "shares": []}},
+        "/v1/probes": {"name": "x"},
+        "/v1/probes/x/apply": {},
+    }
+    places = served.server._app.state.long_requests
+    taken = 0
+    while places.acquire(blocking=False):
+        taken += 1
+    try:
+        for path, body in long.items():
+            refused = served.client.post(path, json=body)
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "10"), path
+        assert len(served.search(text="a boat", limit=3)["hits"]) == 3
+    finally:
+        for _ in range(taken):
+            places.release()
+    for _ in range(taken + 1):  # each gives its place back, also where it fails
+        assert served.client.post("/v1/probes/x/apply", json={}).status_code == 404
+
+
 def test_a_job_that_hangs_and_a_thread_that_died_are_reasons(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
     begun = threading.Event()
