@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from phosphene.encoders import OpenClipArchitectures, describe_models, load_encoder
+from phosphene.encoders import describe_models, load_encoder
 from phosphene.errors import ModelError, ModelNotFound, UnsafeWeights
 from phosphene.model_files import find_model
+from phosphene.open_clip_models import OpenClipArchitectures
 from tests.encoders.checkpoints import SMALL_CLIP, save_model
 
 WEIGHTS = "open_clip_model.safetensors"
