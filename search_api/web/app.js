@@ -66,7 +66,7 @@ function page(mine) {
   if (now.like) return post("/v1/search", { asset_id: now.like, filter, cursor }, controller.signal);
   if (now.text) {
     const generate = typed ? "never" : undefined; // half a sentence is not worth a drawing; undefined: as deployed
-    return post("/v1/search", { query: now.text, mode: "auto", filter, cursor, generate }, controller.signal);
+    return post("/v1/search", { query: now.text, mode: "auto", collapse: "duplicates", filter, cursor, generate }, controller.signal);
   }
   const after = cursor ? `&after=${encodeURIComponent(cursor)}` : "";
   return get(`/v1/assets?limit=24${after}`, controller.signal).then(({ assets, next_after }) => ({

@@ -82,6 +82,13 @@ function card(hit, index, place) {
   title.textContent = name(hit);
   title.title = name(hit);
   under.append(title);
+  if (hit.folded) {
+    const alike = document.createElement("span");
+    alike.className = "score";
+    alike.textContent = `+${hit.folded}`;
+    alike.title = hit.folded === 1 ? "One more that looks the same" : `${hit.folded} more that look the same`;
+    under.append(alike);
+  }
   if (hit.score !== undefined) {
     const score = document.createElement("span");
     score.className = "score";

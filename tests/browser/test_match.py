@@ -33,10 +33,12 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def _by_verdict(served: Served) -> dict[bool, str]:
     """A text that matches and one that does not; titles of the catalogue help out."""
-    titles = [hit["title"] for hit in served.search(text="a picture", mode="auto", limit=24)["hits"]]
+    titles = [
+        hit["title"] for hit in served.search(text="a picture", mode="auto", collapse="duplicates", limit=24)["hits"]
+    ]
     found: dict[bool, str] = {}
     for text in (*TEXTS, *titles):
-        found.setdefault(served.search(text=text, mode="auto")["match"]["matched"], text)
+        found.setdefault(served.search(text=text, mode="auto", collapse="duplicates")["match"]["matched"], text)
     return found
 
 

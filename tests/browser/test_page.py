@@ -14,7 +14,16 @@ from safetensors.torch import load_file, save_file
 
 from phosphene.types import DEFAULT_TENANT
 from tests.browser.conftest import Watched
-from tests.search_api.served import KEYS, PICTURES, Served, ingested_folder, png, sample_pictures, serving
+from tests.search_api.served import (
+    KEYS,
+    PICTURES,
+    Served,
+    ingested_folder,
+    png,
+    sample_pictures,
+    serving,
+    variation,
+)
 
 STARTER = Path(__file__).parents[2] / "phosphene" / "starter" / "clip"
 
@@ -49,7 +58,9 @@ def search(page: Page, text: str) -> None:
 
 
 def ids(served: Served, text: str, limit: int = 24) -> list[str]:
-    return [hit["asset_id"] for hit in served.search(text=text, mode="auto", limit=limit)["hits"]]
+    return [
+        hit["asset_id"] for hit in served.search(text=text, mode="auto", collapse="duplicates", limit=limit)["hits"]
+    ]
 
 
 def details(page: Page) -> Locator:
@@ -80,7 +91,9 @@ def test_the_box_takes_the_language_and_says_what_it_understood(page: Page, serv
     expect(told).to_be_empty()
     search(page, "an animal without a bird")
     expect(told).to_have_text("Understood: like “an animal”, without what shows “bird”")
-    hits = served.search(text="an animal", mode="auto", exclude=[{"text": "bird"}], limit=24)["hits"]
+    hits = served.search(text="an animal", mode="auto", collapse="duplicates", exclude=[{"text": "bird"}], limit=24)[
+        "hits"
+    ]
     assert shown(page)[:24] == [hit["asset_id"] for hit in hits]
     page.get_by_role("searchbox").fill("an animal categorie:food")
     page.keyboard.press("Enter")
@@ -92,7 +105,7 @@ def test_typing_and_enter_show_the_nearest_pictures(page: Page, served: Served) 
     expected = ids(served, "a musical instrument")
     assert shown(page)[:24] == expected
     first = page.locator(".hit").first
-    hit = served.search(text="a musical instrument", mode="auto", limit=1)["hits"][0]
+    hit = served.search(text="a musical instrument", mode="auto", collapse="duplicates", limit=1)["hits"][0]
     expect(first.locator(".title")).to_have_text(hit["title"])
     expect(first.locator(".score")).to_have_text(f"{hit['score']:.2f}")
     expect(first.locator("img")).to_have_attribute("alt", hit["title"])
@@ -164,7 +177,7 @@ def test_a_picture_finds_its_like(page: Page, served: Served, way: str, tmp_path
 
 def test_details_tell_what_is_known(page: Page, served: Served) -> None:
     search(page, "an animal")
-    hit = served.search(text="an animal", mode="auto", limit=3)["hits"][2]
+    hit = served.search(text="an animal", mode="auto", collapse="duplicates", limit=3)["hits"][2]
     page.locator(".hit a").nth(2).click()
     dialog = details(page)
     expect(dialog.get_by_role("heading")).to_have_text(hit["title"])
@@ -210,14 +223,17 @@ def test_keywords_and_chips_narrow_the_search(page: Page, served: Served) -> Non
     pressed = page.locator("#facets").get_by_role("button", name=category, exact=True)
     expect(pressed).to_have_attribute("aria-pressed", "true")
     only = {"field": "category", "equals": category}
-    expected = [hit["asset_id"] for hit in served.search(text="something nice", mode="auto", filter=only)["hits"]]
+    expected = [
+        hit["asset_id"]
+        for hit in served.search(text="something nice", mode="auto", collapse="duplicates", filter=only)["hits"]
+    ]
     page.wait_for_function("(id) => document.querySelector('.hit a')?.hash === '#' + id", arg=expected[0])
     assert shown(page)[: len(expected)] == expected
     expect(page).to_have_url(re.compile(f"f=category%3A{category}"))
     page.reload()
     page.wait_for_function("(id) => document.querySelector('.hit a')?.hash === '#' + id", arg=expected[0])
 
-    hit = served.search(text="something nice", mode="auto", filter=only, limit=1)["hits"][0]
+    hit = served.search(text="something nice", mode="auto", collapse="duplicates", filter=only, limit=1)["hits"][0]
     page.locator(".hit a").first.click()
     word = hit["metadata"]["keywords"][0]
     details(page).locator("#details-keywords").get_by_role("button", name=word, exact=True).click()
@@ -395,3 +411,22 @@ def test_the_description_of_the_api_is_readable(page: Page) -> None:
     operation = page.locator("details", has_text="/v1/search/image")
     operation.locator("summary").first.click()
     expect(operation.first).to_contain_text("curl")
+
+
+def test_copies_are_shown_once_with_their_number(browser: Browser, data: Path) -> None:
+    name, (content, said) = next((name, one) for name, one in sample_pictures().items() if name[-1].isdigit())
+    with serving(data) as served:
+        copied = served.client.post("/v1/assets", files={"image": variation(content, 7)}, data={"title": said["title"]})
+        copy = copied.raise_for_status().json()["asset_id"]
+        page = browser.new_page(base_url=served.url)
+        page.goto("/")
+        search(page, f"{said['title']} {name}")
+        first = page.locator(".hit").first
+        expect(first).to_contain_text(said["title"])
+        expect(first).to_contain_text("+1")
+        assert copy not in shown(page)
+        first.locator("a").click()
+        with page.expect_response(lambda answer: answer.url.endswith("/v1/search")):
+            details(page).get_by_role("button", name="1 more").click()
+        expect(page.locator(f".hit a[href='#{copy}']")).to_have_count(1)
+        page.close()
