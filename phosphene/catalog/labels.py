@@ -11,6 +11,7 @@ from phosphene.catalog.database import Database, in_chunks, insert_into
 from phosphene.catalog.ingests import ensure_tenant
 from phosphene.catalog.models import AssetRow, LabelModelRow
 from phosphene.catalog.records import LabelModel, LabelModelKind
+from phosphene.catalog.storable import storable
 from phosphene.types import AssetId, SpaceId, TenantId
 
 
@@ -55,7 +56,9 @@ class Labels:
         row = LabelModelRow
         with self._database.writing() as connection:
             gone = connection.execute(
-                delete(row).where(row.tenant_id == tenant, row.kind == kind, row.name == name).returning(row.name)
+                delete(row)
+                .where(row.tenant_id == tenant, row.kind == kind, row.name == storable(name))
+                .returning(row.name)
             )
             return gone.first() is not None
 

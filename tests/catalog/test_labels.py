@@ -51,6 +51,7 @@ def test_models_are_kept_for_each_tenant_name_and_space(catalog: Catalog) -> Non
     assert catalog.labels.models(OTHER, kind) == [here]
     assert catalog.labels.delete_model(T, kind, "keywords")
     assert not catalog.labels.delete_model(T, kind, "keywords")
+    assert not catalog.labels.delete_model(T, kind, "\x00")  # PostgreSQL has no such text
     assert catalog.labels.models(OTHER, kind) == [here]
 
 
