@@ -31,5 +31,7 @@ def main() -> None:
 
 
 def _fail(error: PhospheneError, *, status: int) -> None:
-    print(f"phosphene: {error}", file=sys.stderr)  # noqa: T201  a command line prints
+    from phosphene.cli import output
+
+    output.note(f"phosphene: {error}")
     raise SystemExit(status) from error

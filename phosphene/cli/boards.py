@@ -25,6 +25,7 @@ from search_api.schemas import (
     ItemsChanged,
     ItemsRequest,
     MoveRequest,
+    NoteRequest,
     ShareRequest,
 )
 
@@ -176,9 +177,10 @@ def note(
     json: Json = False,
 ) -> None:
     """Say something about a picture on a board."""
+    said = request_of(NoteRequest, note=text).note
     with _opened(data, server, api_key) as opened:
         id_ = _found(opened, board)
-        _print_board(opened.note(id_, uuid_of(asset, "asset"), text), as_json=json)
+        _print_board(opened.note(id_, uuid_of(asset, "asset"), said), as_json=json)
 
 
 @boards.command()

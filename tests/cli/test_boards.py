@@ -66,6 +66,7 @@ def test_what_can_not_be_done_is_one_line(shell: Shell) -> None:
         (("show", "00000000-0000-0000-0000-000000000001"), "no collection"),
         (("create", " "), "name"),
         (("create", "x", "12"), "'12' is not the id of an asset"),
+        (("note", "x", "00000000-0000-0000-0000-000000000001", "n" * 4001), "4000 characters"),
         (("export", "x", "-o", "x.exe"), ".csv, .json, .pdf or .png"),
     ):
         done = shell.run("collections", *arguments)
