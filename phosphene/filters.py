@@ -5,9 +5,7 @@ As JSON: {"field": "year", "gte": 1990}, {"field": "category", "equals": "animal
 {"field": "place", "within": {"lat": 52.52, "lon": 13.4, "radius_m": 5000}},
 {"field": "place", "box": {"south": 47.2, "west": 5.8, "north": 55.1, "east": 15.1}};
 and {"and": [...]}, {"or": [...]}, {"not": {...}} around them.
-On the command line also: category=animals, year>=1990, keywords=cat|dog, creator=*, colour=#ff8800, colour=#ff8800~0.1,
-place=52.52,13.4,5km (around a place), place=47.2,5.8..55.1,15.1 (from the south-western corner of a box to the
-north-eastern).
+Terms of the command line are read by phosphene.filter_terms.
 
 A field that is a list (keywords) matches when one of its values does.
 """
@@ -16,7 +14,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -126,7 +123,7 @@ Filter = Equals | AnyOf | Range | Exists | Within | Inside | And | Or | Not
 
 _LOOKED_AT = 100  # characters of a name that is unknown
 _BOUNDS = ("gte", "gt", "lte", "lt")
-_SIDES = ("south", "west", "north", "east")
+SIDES = ("south", "west", "north", "east")
 _CIRCLE = ("lat", "lon", "radius_m")
 _GRAMMAR = (
     'write {"field": NAME, "equals" | "any_of" | "gte" | "gt" | "lte" | "lt" | "exists" | "within" | "box": …} '
@@ -214,7 +211,7 @@ def _parse(source: object, fields: Mapping[str, Field], depth: int, budget: list
 
 def _parse_colour(source: Mapping[str, object], fields: Mapping[str, Field]) -> Filter:
     """Ask for pictures with a colour near this one among those of their palette."""
-    field = _declared("palette", fields)
+    field = declared("palette", fields)
     colour, tolerance = source["colour"], source.get("tolerance", COLOUR_TOLERANCE)
     if not isinstance(colour, str):
         msg = f'"colour" is written like "#ff8800", not {_show(colour)}'
@@ -236,7 +233,7 @@ def _parse_condition(source: Mapping[str, object], fields: Mapping[str, Field]) 
     if not isinstance(name, str):
         msg = f"{_show(dict(source))} is not a filter: {_GRAMMAR}"
         raise InvalidFilter(msg)
-    field = _declared(name, fields)
+    field = declared(name, fields)
     operators = {key: value for key, value in source.items() if key != "field"}
     names = set(operators)
     if names == {"equals"}:
@@ -263,7 +260,7 @@ def _area(field: Field, operators: Mapping[str, object]) -> Filter:
     if field.kind is not FieldKind.GEO:
         msg = f"{field.name!r} holds {field.kind} values, not places: {operator!r} asks for places"
         raise InvalidFilter(msg)
-    wanted = _CIRCLE if operator == "within" else _SIDES
+    wanted = _CIRCLE if operator == "within" else SIDES
     if not isinstance(source, Mapping) or set(source) != set(wanted):
         msg = f'"{operator}" takes an object of {", ".join(wanted)}, not {_show(source)}'
         raise InvalidFilter(msg)
@@ -292,7 +289,8 @@ def _corner(latitude: object, longitude: object, field: Field) -> Place:
         raise InvalidFilter(msg) from error
 
 
-def _declared(name: str, fields: Mapping[str, Field]) -> Field:
+def declared(name: str, fields: Mapping[str, Field]) -> Field:
+    """Look a field up. Raises InvalidFilter, which names a like one and those there are."""
     if name in fields:
         return fields[name]
     near = difflib.get_close_matches(name[:_LOOKED_AT], fields, n=1)
@@ -353,94 +351,6 @@ def _show(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "…"
 
 
-_TERM = re.compile(r"(?P<field>[a-z][a-z0-9_]*)\s*(?P<operator>!=|>=|<=|=|>|<)\s*(?P<value>.*)", re.DOTALL)
-_OPERATOR_OF = {">=": "gte", ">": "gt", "<=": "lte", "<": "lt"}
-
-
-def parse_terms(terms: Sequence[str], fields: Sequence[Field]) -> Filter | None:
-    """Read command-line filters (`year>=1990`, `keywords=cat|dog`, `creator=*`, or JSON); all of them must hold."""
-    if not terms:
-        return None
-    return parse_filter({"and": [_term_source(term, fields) for term in terms]}, fields)
-
-
-def _term_source(term: str, fields: Sequence[Field]) -> object:
-    if term.lstrip().startswith("{"):
-        try:
-            return json.loads(term)
-        except ValueError as error:
-            msg = f"--filter {term!r} is not JSON: {error}"
-            raise InvalidFilter(msg) from error
-    match = _TERM.fullmatch(term.strip())
-    if match is None:
-        msg = f"--filter {term!r} is not understood: write year>=1990, category=animals, keywords=cat|dog, creator=*"
-        raise InvalidFilter(msg)
-    name, operator, value = match["field"], match["operator"], match["value"].strip()
-    by_name = {field.name: field for field in fields}
-    if name == "colour" and operator in ("=", "!=") and (value.startswith("#") or name not in by_name):
-        near = colour_source(value)
-        return {"not": near} if operator == "!=" else near
-    field = _declared(name, by_name)
-    if operator in _OPERATOR_OF:
-        return {"field": name, _OPERATOR_OF[operator]: typed_value(value, field)}
-    if value == "*":
-        source: object = {"field": name, "exists": True}
-    elif field.kind is FieldKind.GEO:
-        source = area_source(value, field)
-    elif "|" in value:
-        source = {"field": name, "any_of": [typed_value(part.strip(), field) for part in value.split("|")]}
-    else:
-        source = {"field": name, "equals": typed_value(value, field)}
-    return {"not": source} if operator == "!=" else source
-
-
-_DEGREES = r"\s*([+-]?[0-9]{1,3}(?:\.[0-9]+)?)\s*"
-_AROUND = re.compile(rf"{_DEGREES},{_DEGREES},\s*([0-9]+(?:\.[0-9]+)?)\s*(m|km)?\s*")
-_BETWEEN = re.compile(rf"{_DEGREES},{_DEGREES}\.\.{_DEGREES},{_DEGREES}")
-
-
-def area_source(value: str, field: Field) -> object:
-    """Read a circle or a box that was written as text into the JSON form of a filter. Raises InvalidFilter."""
-    if (around := _AROUND.fullmatch(value)) is not None:
-        lat, lon, radius = map(float, around.groups()[:3])
-        metres = radius * 1000 if around[4] == "km" else radius
-        return {"field": field.name, "within": {"lat": lat, "lon": lon, "radius_m": metres}}
-    if (between := _BETWEEN.fullmatch(value)) is not None:
-        return {"field": field.name, "box": dict(zip(_SIDES, map(float, between.groups()), strict=True))}
-    msg = (
-        f"{field.name!r} holds places: write {field.name}=52.52,13.4,5km or, from corner to corner, "
-        f"{field.name}=47.2,5.8..55.1,15.1, not {value!r}"
-    )
-    raise InvalidFilter(msg)
-
-
-def colour_source(value: str) -> dict[str, object]:
-    """Read a colour that was written as #ff8800 or #ff8800~0.1 into the JSON form. Raises InvalidFilter."""
-    colour, tilde, tolerance = value.partition("~")
-    if not tilde:
-        return {"colour": colour.strip()}
-    try:
-        return {"colour": colour.strip(), "tolerance": float(tolerance)}
-    except ValueError as error:
-        msg = f"--filter colour={value}: the tolerance {tolerance!r} is no number: write colour=#ff8800~0.1"
-        raise InvalidFilter(msg) from error
-
-
-def typed_value(text: str, field: Field) -> object:
-    """Read a value that was written as text, as the field has it. Raises InvalidFilter."""
-    try:
-        if field.kind is FieldKind.INTEGER:
-            return int(text)
-        if field.kind is FieldKind.FLOAT:
-            return float(text)
-    except ValueError as error:
-        msg = f"{field.name!r} holds {field.kind} values, not {text!r}"
-        raise InvalidFilter(msg) from error
-    if field.kind is FieldKind.BOOL and text.lower() in ("true", "false", "yes", "no", "1", "0"):
-        return text.lower() in ("true", "yes", "1")
-    return text
-
-
 def source_of(parsed: Filter) -> dict[str, object]:  # noqa: C901, PLR0911  one for each kind
     """Write a filter in its JSON form; the inverse of `parse_filter`."""
     match parsed:
@@ -458,7 +368,7 @@ def source_of(parsed: Filter) -> dict[str, object]:  # noqa: C901, PLR0911  one 
         case Within(field, lat, lon, radius_m):
             return {"field": field, "within": {"lat": lat, "lon": lon, "radius_m": radius_m}}
         case Inside(field):
-            return {"field": field, "box": {side: getattr(parsed, side) for side in _SIDES}}
+            return {"field": field, "box": {side: getattr(parsed, side) for side in SIDES}}
         case And(parts):
             return {"and": [source_of(part) for part in parts]}
         case Or(parts):

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from phosphene.errors import InvalidFilter, InvalidQuery
+from phosphene.filter_terms import area_source, colour_source, typed_value
 from phosphene.filters import (
     And,
     AnyOf,
@@ -34,10 +35,7 @@ from phosphene.filters import (
     Range,
     Scalar,
     Within,
-    area_source,
-    colour_source,
     parse_filter,
-    typed_value,
 )
 from phosphene.negation import listen
 from phosphene.types import AssetId, Field, FieldKind

@@ -31,7 +31,7 @@ from phosphene.cli.boards_backend import LocalBoards
 from phosphene.cli.imagining import POLL_S, StepBar, follow, told_cancelled
 from phosphene.errors import DamagedData, InvalidInput
 from phosphene.evaluation.golden import GoldenQuery
-from phosphene.filters import parse_terms
+from phosphene.filter_terms import parse_terms
 from phosphene.generation.request import cancel_generation, request_generation
 from phosphene.generation.run import run_generation
 from phosphene.jobs import JSON, JobName, Jobs

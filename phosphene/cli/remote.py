@@ -23,7 +23,8 @@ from phosphene.cli.imagining import follow
 from phosphene.cli.moderation_backend import RemoteModeration
 from phosphene.errors import Forbidden, InvalidInput, NotFound, Overloaded, PhospheneError, Unavailable
 from phosphene.evaluation.golden import GoldenQuery
-from phosphene.filters import parse_terms, source_of
+from phosphene.filter_terms import parse_terms
+from phosphene.filters import source_of
 from phosphene.model_files import full_name
 from phosphene.types import Field
 from search_api.duplicates import KINDS

@@ -5,6 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from phosphene.errors import InvalidFilter
+from phosphene.filter_terms import parse_terms
 from phosphene.filters import (
     And,
     AnyOf,
@@ -18,7 +19,6 @@ from phosphene.filters import (
     Within,
     fields_of,
     parse_filter,
-    parse_terms,
     source_of,
     without_field,
 )

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phosphene.errors import InvalidFilter
-from phosphene.filters import AnyOf, NearColour, Not, parse_filter, parse_terms
+from phosphene.filter_terms import parse_terms
+from phosphene.filters import AnyOf, NearColour, Not, parse_filter
 from phosphene.oklab import MAX_TOLERANCE, STEP, hex_of, rgb_of, step_of, steps_within, to_oklab, to_rgb
 from phosphene.types import SYSTEM_FIELDS, Field, FieldKind
 

@@ -12,7 +12,8 @@ from indexer.pipeline import ingest
 from indexer.uploads import add_asset
 from indexer.verify import Difference, verify
 from phosphene.assemble import Engine
-from phosphene.filters import parse_terms, tenant_filter
+from phosphene.filter_terms import parse_terms
+from phosphene.filters import tenant_filter
 from phosphene.types import DEFAULT_TENANT as T
 from phosphene.vectors.base import VectorQuery
 from tests.indexer.conftest import OpenEngine
