@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from uuid import UUID
 
+from indexer.catalogue_jobs import resume_jobs, run_job
 from indexer.duplicates import compare_waiting
 from indexer.embedding import embed_assets, sweep
 from indexer.holding import ending_in
@@ -78,6 +79,7 @@ def handlers(
             sweep(engine=engine, stop=stop)
         else:
             resume_ingests(engine=engine, jobs=jobs)
+            resume_jobs(engine=engine, jobs=jobs)
             with ending_in(SWEEP_LIMIT_S) as enough:
                 sweep(engine=engine, stop=enough)
         compare_waiting(engine=engine, stop=stop, most_s=COMPARE_LIMIT_S)
@@ -99,6 +101,7 @@ def handlers(
         JobName.CALIBRATE: run_calibrate,
         JobName.DUPLICATES: _duplicates_handler(engine, jobs, stop),
         JobName.REINDEX: _reindex_handler(engine, jobs, stop),
+        JobName.CATALOGUE: _catalogue_handler(engine, stop),
         **_generation_handlers(engine, jobs, stop),
     }
     return {name: _in_step(engine, run) for name, run in every.items()}
@@ -121,6 +124,17 @@ def _duplicates_handler(engine: Engine, jobs: Jobs | None, stop: threading.Event
         log.info("tenant %s: %d pictures were compared with the others", tenant, done)
 
     return run_duplicates
+
+
+def _catalogue_handler(engine: Engine, stop: threading.Event | None) -> Callable[..., None]:
+    def run_catalogue(*, job_id: str | None = None) -> None:
+        """Do a job or, in a process that is alone, those that a dead one left."""
+        if job_id is None:
+            resume_jobs(engine=engine, jobs=None, stop=stop)
+        else:
+            run_job(UUID(job_id), engine=engine, stop=stop)
+
+    return run_catalogue
 
 
 def _reindex_handler(engine: Engine, jobs: Jobs | None, stop: threading.Event | None) -> Callable[[], None]:

@@ -406,6 +406,7 @@ def open_jobs(settings: Settings, handlers: Mapping[JobName, Callable[..., None]
         JobName.RECOVER: LOCAL_RECOVER_EVERY_S,
         JobName.REINDEX: LOCAL_REINDEX_EVERY_S,
         JobName.SWEEP: LOCAL_SWEEP_EVERY_S,
+        JobName.CATALOGUE: LOCAL_SWEEP_EVERY_S,
     }
     every_s = {name: seconds for name, seconds in every_s.items() if name in handlers}
     return LocalJobs(handlers, capacity=LOCAL_JOBS_CAPACITY, every_s=every_s)

@@ -51,6 +51,7 @@ class JobName(StrEnum):
     RECOVER = "phosphene.recover"  # find generations that nobody is at
     REINDEX = "phosphene.reindex"  # go on with a change of the model
     DUPLICATES = "phosphene.duplicates"  # compare pictures; sweeps do so too, a little at a time
+    CATALOGUE = "phosphene.catalogue"  # what is done to all pictures of a tenant, with a state that can be asked for
 
 
 QUEUE_OF = {
@@ -63,10 +64,16 @@ QUEUE_OF = {
     JobName.RECOVER: "maintenance",
     JobName.REINDEX: "maintenance",
     JobName.DUPLICATES: "maintenance",
+    JobName.CATALOGUE: "maintenance",
 }
 QUEUES = tuple(dict.fromkeys(QUEUE_OF.values()))
 # Of a process that runs its jobs itself: a thread for each, so that a long ingest does not hold up a picture.
-_LANE_OF = {JobName.GENERATE: "generate", JobName.RECOVER: "generate", JobName.REINDEX: "reindex"}
+_LANE_OF = {
+    JobName.GENERATE: "generate",
+    JobName.RECOVER: "generate",
+    JobName.REINDEX: "reindex",
+    JobName.CATALOGUE: "catalogue",
+}
 _OTHERS = "jobs"
 
 

@@ -37,6 +37,7 @@ from search_api.routes import (
     service,
     shared,
 )
+from search_api.routes import jobs as catalogue_jobs
 from search_api.schemas import Problem
 from search_api.scrape import Scrape
 
@@ -85,6 +86,7 @@ def create_app(engine: Engine, jobs: Jobs, *, local_token: str | None) -> FastAP
         assets.router,
         ingests.router,
         ingests.everything,
+        catalogue_jobs.router,
         embeddings.router,
         labels.router,
         label_probes.router,

@@ -202,3 +202,9 @@ def reindex(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  w
 def duplicates(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
     """Compare a tenant's pictures that were not compared yet."""
     _do(task, JobName.DUPLICATES, arguments)
+
+
+@shared_task(name=JobName.CATALOGUE.value, **_OPTIONS)
+def catalogue(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
+    """Do a job of a whole catalogue, unless somebody is at it."""
+    _do(task, JobName.CATALOGUE, arguments)

@@ -15,6 +15,7 @@ from phosphene.catalog.collections import Collections
 from phosphene.catalog.database import Database
 from phosphene.catalog.duplicates import Duplicates
 from phosphene.catalog.generations import Generations
+from phosphene.catalog.jobs import CatalogueJobs
 from phosphene.catalog.labels import Labels
 from phosphene.catalog.migrate import check_schema, upgrade
 from phosphene.catalog.processes import Processes
@@ -57,6 +58,7 @@ class Catalog:
         self.processes = Processes(database)
         self.duplicates = Duplicates(database)
         self.collections = Collections(database)
+        self.jobs = CatalogueJobs(database)
 
     @classmethod
     def at(cls, url: str, *, migrate: bool) -> Catalog:

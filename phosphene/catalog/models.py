@@ -253,6 +253,28 @@ class LabelModelRow(Base):
     made_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class JobRow(Base):
+    """Something that is done to a tenant's whole catalogue."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (Index(None, "tenant_id", "queued_at", "id"), Index(None, "state", "queued_at"))
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(32))
+    arguments: Mapped[dict[str, Any]] = mapped_column(JsonValue)
+    state: Mapped[str] = mapped_column(String(16))
+    result: Mapped[dict[str, Any] | None] = mapped_column(JsonOrNull)
+    error: Mapped[str | None] = mapped_column(Text)
+    attempts: Mapped[int] = mapped_column(Integer)
+    lease_owner: Mapped[str | None] = mapped_column(String(200))
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    queued_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    rung_at: Mapped[datetime] = mapped_column(UtcDateTime)  # when a worker was last told of it
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
 _KEPT = text("state IN ('queued', 'running', 'finished')")  # also in the migration
 
 

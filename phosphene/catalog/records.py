@@ -245,6 +245,41 @@ class CalibrationRecord:
     made_at: datetime  # UTC
 
 
+class CatalogueJobKind(StrEnum):
+    """What can be done to a whole catalogue."""
+
+    KEYWORDS = "keywords"
+    PROBE = "probe"  # a learned label is applied
+    MODERATION = "moderation"
+    DUPLICATES = "duplicates"
+
+
+class CatalogueJobState(StrEnum):
+    """How far a job has come."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueJob:
+    """Something that is done to a tenant's whole catalogue."""
+
+    id: UUID
+    tenant: TenantId
+    kind: CatalogueJobKind
+    arguments: Mapping[str, Any]  # JSON that indexer.catalogue_jobs reads
+    state: CatalogueJobState
+    result: Mapping[str, Any] | None  # counts
+    error: str | None
+    attempts: int  # this one included
+    queued_at: datetime  # UTC
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
 class ReindexState(StrEnum):
     """How far a change of the model has come. Up to `swapped`, both spaces are written."""
 

@@ -11,6 +11,7 @@ from phosphene import __version__
 from phosphene.cli import asking, comparing, drawing, evaluating, labelling, output, reindexing, searching
 from phosphene.cli.backend import Backend, Ingested
 from phosphene.cli.boards import boards
+from phosphene.cli.jobs import jobs
 from phosphene.cli.moderating import moderation
 from phosphene.cli.options import ApiKey, Data, Json, Model, Server, backend
 from phosphene.cli.options import settings as read_settings
@@ -272,3 +273,4 @@ for command in (  # in the order of --help
 app.add_typer(boards)
 app.add_typer(probe, name="probe")
 app.add_typer(moderation, name="moderation")
+app.add_typer(jobs, name="jobs")

@@ -38,6 +38,7 @@ from search_api.schemas import (
     SimilarityResponse,
     VerifyResponse,
 )
+from search_api.schemas.jobs import JobList, JobOut, JobRequest
 from search_api.schemas.label_probes import AppliedOut, ProbeAnswer, ProbeList, ProbeOut
 from search_api.schemas.labels import (
     ClassifyRequest,
@@ -181,6 +182,18 @@ class Backend(Protocol):
 
     def duplicates(self, *, again: bool, limit: int) -> list[ClusterList]:
         """Compare what was not compared yet; give the first clusters: near-duplicates, and exact ones."""
+        ...
+
+    def start_job(self, asked: JobRequest) -> JobOut:
+        """Have something done to the whole catalogue."""
+        ...
+
+    def jobs(self) -> JobList:
+        """List such jobs, the latest first."""
+        ...
+
+    def job(self, id_: UUID) -> JobOut:
+        """Say how one of them stands."""
         ...
 
     def embed(self, asked: EmbeddingsRequest) -> EmbeddingsResponse:

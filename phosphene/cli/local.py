@@ -14,6 +14,7 @@ from typing import Self
 from uuid import UUID
 
 from indexer import pipeline
+from indexer.catalogue_jobs import ask
 from indexer.declared import declare_fields
 from indexer.duplicates import compare_waiting
 from indexer.generated import accept_picture
@@ -25,6 +26,7 @@ from indexer.reindex import ACTIONS, advance, start_reindex
 from indexer.sources import SourceOptions
 from indexer.verify import verify
 from phosphene.assemble import Engine, open_engine, open_jobs
+from phosphene.catalog.records import CatalogueJobKind
 from phosphene.cli import output, reindexing
 from phosphene.cli.backend import Asked, Ingested, ProbeSides, uuid_of
 from phosphene.cli.boards_backend import LocalBoards
@@ -65,6 +67,7 @@ from search_api.schemas import (
     SimilarityResponse,
     VerifyResponse,
 )
+from search_api.schemas.jobs import JobList, JobOut, JobRequest
 from search_api.schemas.label_probes import AppliedOut, ProbeAnswer, ProbeList, ProbeOut, ProbeRequest
 from search_api.schemas.labels import (
     ClassifyRequest,
@@ -77,8 +80,9 @@ from search_api.schemas.labels import (
 )
 from search_api.search import run_search
 
-LISTED = 20  # ingests
+LISTED = 20  # ingests, jobs
 QUARANTINE_PAGE = 1000
+_NOBODY_DOES_JOBS = "jobs need a process that does them: start `phosphene serve`, or set PHOSPHENE_BROKER_URL"
 _NOBODY_GOES_ON = "--no-wait needs a process that goes on: start `phosphene serve`, or set PHOSPHENE_BROKER_URL"
 
 
@@ -358,6 +362,22 @@ class LocalBackend:
             ClusterList.of(page_of_clusters(kind, after=None, limit=limit, engine=engine, tenant=DEFAULT_TENANT))
             for kind in KINDS
         ]
+
+    def start_job(self, asked: JobRequest) -> JobOut:
+        """Hand it to workers."""
+        kind = CatalogueJobKind(asked.kind)
+        with self._elsewhere() as jobs:
+            if jobs is None:
+                raise InvalidInput(_NOBODY_DOES_JOBS)
+            return JobOut.of(ask(kind, asked.arguments(), engine=self._engine, tenant=DEFAULT_TENANT, jobs=jobs))
+
+    def jobs(self) -> JobList:
+        """List jobs."""
+        return JobList(jobs=[JobOut.of(job) for job in self._engine.catalog.jobs.latest(DEFAULT_TENANT, LISTED)])
+
+    def job(self, id_: UUID) -> JobOut:
+        """Say how a job stands."""
+        return JobOut.of(self._engine.catalog.jobs.one(DEFAULT_TENANT, id_))
 
     def embed(self, asked: EmbeddingsRequest) -> EmbeddingsResponse:
         """Embed here."""

@@ -54,6 +54,7 @@ from search_api.schemas import (
     SimilarityResponse,
     VerifyResponse,
 )
+from search_api.schemas.jobs import JobList, JobOut, JobRequest
 from search_api.schemas.label_probes import AppliedOut, ProbeAnswer, ProbeList, ProbeOut
 from search_api.schemas.labels import (
     ClassifyRequest,
@@ -271,6 +272,18 @@ class RemoteBackend:
             time.sleep(POLL_S)
             left = self._get("/v1/duplicates?limit=1", ClusterList).waiting
         return [self._get(f"/v1/duplicates?kind={kind}&limit={limit}", ClusterList) for kind in KINDS]
+
+    def start_job(self, asked: JobRequest) -> JobOut:
+        """Let the server begin it."""
+        return self._post("/v1/jobs", _body(asked), JobOut)
+
+    def jobs(self) -> JobList:
+        """List the server's jobs."""
+        return self._get("/v1/jobs", JobList)
+
+    def job(self, id_: UUID) -> JobOut:
+        """Ask how a job stands."""
+        return self._get(f"/v1/jobs/{id_}", JobOut)
 
     def embed(self, asked: EmbeddingsRequest) -> EmbeddingsResponse:
         """Let the server embed."""
