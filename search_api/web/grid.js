@@ -86,7 +86,7 @@ function card(hit, index, place) {
     const alike = document.createElement("span");
     alike.className = "score";
     alike.textContent = `+${hit.folded}`;
-    alike.title = hit.folded === 1 ? "One more that looks the same" : `${hit.folded} more that look the same`;
+    alike.title = hit.folded === 1 ? "and a near-duplicate" : `and ${hit.folded} near-duplicates`;
     under.append(alike);
   }
   if (hit.score !== undefined) {
