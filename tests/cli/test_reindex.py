@@ -107,6 +107,8 @@ def test_through_a_server_that_goes_on_to_answer(shell: Shell) -> None:
         assert done.returncode == 0, done.stderr
         moved = json.loads(done.stdout)
         assert (moved["reindex"]["state"], moved["reindex"]["done"]) == ("swapped", PICTURES)
+        (serving,) = moved["processes"]
+        assert (serving["role"], serving["space"], moved["switched"]) == ("server", moved["space"], True)
         found = shell.run("search", "a cat", "--server", url, "--limit", "3", "--json")
         assert json.loads(found.stdout)["space"] == moved["space"]
         started = time.monotonic()
