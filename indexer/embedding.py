@@ -222,7 +222,6 @@ def sweep_space(
                 if not items:
                     break
                 seen += len(items)
-                space.ready_for_pictures()
                 done += _work_on(items, engine, space)
     finally:
         if alone:
@@ -301,6 +300,8 @@ def _embed_from_blobs(items: Sequence[WorkItem], engine: Engine, space: OpenSpac
             pixels.append(picture.pixels)
     if not ids:
         return 0
+    if len(ids) > 1:  # a single upload is waited for
+        space.ready_for_pictures()
     embedded = encode_tolerantly(space.encoder, np.stack(pixels))
     store(engine, space, {id_: owners[id_] for id_ in ids}, ids, embedded)
     return len(embedded.kept)

@@ -129,8 +129,9 @@ class Intake:
     def _look_for_waiting(self, ids: Sequence[AssetId]) -> None:
         """Queue known pictures that have no embedding in this space: of a killed run, or of another model."""
         space = self.space.space
+        under_way = frozenset(self._under_way)  # before the catalogue is asked: they may come to their end meanwhile
         embedded = self.engine.catalog.embedded(space.id, ids)
-        waiting = [id_ for id_ in dict.fromkeys(ids) if id_ not in embedded and id_ not in self._under_way]
+        waiting = [id_ for id_ in dict.fromkeys(ids) if id_ not in embedded and id_ not in under_way]
         if waiting:
             self.engine.catalog.queue_for(space.id, waiting)
             self._waiting.extend(waiting)
@@ -191,6 +192,7 @@ class Intake:
             if one.thumbnail is not None:
                 blobs[thumbnail_key(one.info.sha256)] = one.thumbnail
         space = self.space.space
+        under_way = frozenset(self._under_way)  # before the catalogue is asked, as above
         with metrics.embed_stage("register"):
             self.engine.blobs.put_many(blobs)
             rows = self._new_assets(good, decoded)
@@ -199,7 +201,7 @@ class Intake:
         to_embed = {
             one.asset_id: picture.pixels
             for one, picture in zip(registered, decoded, strict=True)
-            if one.needs_embedding and one.asset_id not in self._under_way
+            if one.needs_embedding and one.asset_id not in under_way
         }
         self._under_way.update(to_embed)
         counts = _counts(registered)

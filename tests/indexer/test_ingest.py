@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import shutil
 import tarfile
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from indexer.intake import Batch, Intake
 from indexer.jobs import handlers
 from indexer.pipeline import ingest
 from phosphene.assemble import Engine
@@ -80,6 +84,38 @@ def test_copies_within_one_run_are_one_picture(tmp_path: Path, engine: Engine) -
     assert counts(done) == (20, 20, 0, 0)
     assert watched.pictures == 20
     assert_all_is_well(engine, 20)
+
+
+def test_a_copy_of_a_picture_that_is_done_while_it_is_registered_is_not_embedded_again(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in save_pictures(tmp_path / "pictures", 16):
+        shutil.copy(path, path.with_name(f"copy-of-{path.name}"))
+    copies_are_registered, originals_are_done = threading.Event(), threading.Event()
+    watched = watch(engine, lambda _: require(copies_are_registered))
+    register, done = engine.catalog.register, Intake.done
+    calls = itertools.count(1)
+
+    def slow_register(*arguments: Any) -> object:  # noqa: ANN401  the catalogue's
+        registered = register(*arguments)
+        if next(calls) == 2:
+            copies_are_registered.set()
+            require(originals_are_done)
+        return registered
+
+    def told_done(intake: Intake, batch: Batch) -> None:
+        done(intake, batch)
+        originals_are_done.set()
+
+    monkeypatch.setattr(engine.catalog, "register", slow_register)
+    monkeypatch.setattr(Intake, "done", told_done)
+    assert counts(run(engine, tmp_path / "pictures")) == (16, 16, 0, 0)
+    assert watched.pictures == 16
+    assert_all_is_well(engine, 16)
+
+
+def require(event: threading.Event) -> None:
+    assert event.wait(300)
 
 
 def test_renamed_files_keep_their_vectors(tmp_path: Path, engine: Engine) -> None:
