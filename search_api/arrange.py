@@ -68,11 +68,6 @@ class Arrangement:
         """Whether the list stays as it is."""
         return not (self.diversity or self.collapse or self.group_by or self.rerank)
 
-    @property
-    def shortens(self) -> bool:
-        """Whether hits are folded into others: then the list ends with the hits that were looked at."""
-        return self.collapse or self.group_by is not None
-
     def names(self, question: str) -> str:
         """Name the list that this makes of a question's: 20 hex digits."""
         return question if self.plain else hashlib.sha256(f"{self!r} {question}".encode()).hexdigest()[:20]

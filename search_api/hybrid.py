@@ -143,7 +143,7 @@ class _Fused:
         if not self._lists.more and shown.behind is None:
             return Stretch(points, gains, None)
         behind, following = self._behind(shown, limit - len(page))
-        return Stretch([*points, *behind], [*gains, *(0.0 for _ in behind)], following)
+        return Stretch([*points, *behind], [*gains, *(0.0 for _ in behind)], following, shown.has)
 
     def _behind(self, shown: Shown, limit: int) -> tuple[list[ScoredPoint], str | None]:
         """Give what comes behind the candidates."""
@@ -189,7 +189,7 @@ class _ByWords:
         found = self._best(seen + limit + 1, began)
         fresh = [point for point in found if before is None or not before.shown(point)]
         now, more = fresh[:limit], len(fresh) > limit and seen + limit < MAX_LISTED
-        cosines = {point.id: point for point in _cosines(self._asked, map(asset_of, now), index=self._index)}
+        cosines = {point.id: point for point in points_of(self._asked, map(asset_of, now), index=self._index)}
         there = [point for point in now if point.id in cosines]
         following = WordCursor(self._name, began, now[-1].score, now[-1].id, seen + len(now)) if more else None
         return Stretch(
@@ -274,7 +274,7 @@ def _look_up(asked: Composed, words: tuple[str, ...], *, index: VectorIndex) -> 
     found = index.query_words([WordQuery(words, DEPTH, within, own)])[0] if words else []
     if found:
         unseen = [point for point in found if point.id not in points]
-        points |= {point.id: point for point in _cosines(asked, map(asset_of, unseen), index=index)}
+        points |= {point.id: point for point in points_of(asked, map(asset_of, unseen), index=index)}
         silent = {point.id for point in found}
         also = [asset_of(point) for point in first if point.id not in silent]
         if also and len(found) >= DEPTH:  # else all that have one of the words are found
@@ -284,7 +284,7 @@ def _look_up(asked: Composed, words: tuple[str, ...], *, index: VectorIndex) -> 
     return _Lists(first, len(nearest) > DEPTH, points, scores)
 
 
-def _cosines(asked: Composed, assets: Iterable[AssetId], *, index: VectorIndex) -> list[ScoredPoint]:
+def points_of(asked: Composed, assets: Iterable[AssetId], *, index: VectorIndex) -> list[ScoredPoint]:
     """Give the points of some pictures with their cosines, those that the question lets through."""
     ids = list(assets)
     if not ids:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from phosphene.catalog.records import Asset
 from phosphene.filters import Filter
 from phosphene.nomatch.evidence import HEAD
-from phosphene.vectors.base import ScoredPoint, VectorIndex
+from phosphene.types import AssetId
+from phosphene.vectors.base import ScoredPoint, VectorIndex, asset_of
 from phosphene.words.fusion import Blend, Mode
 from search_api.compose import Composed
 from search_api.facets import BEST
-from search_api.hybrid import Explanation, WordedList, explain_picture, worded_list
+from search_api.hybrid import Explanation, WordedList, explain_picture, points_of, worded_list
 from search_api.listing import Stretches, stretches_by_score
 from search_api.question import both
 
@@ -40,6 +41,10 @@ class Listed:
     def nearest(self, limit: int) -> list[ScoredPoint]:
         """Give the best so many by the picture, best first."""
         return self.asked.nearest(limit, index=self.index)
+
+    def cosines(self, assets: Sequence[AssetId]) -> dict[AssetId, float]:
+        """Give the cosines of those of some pictures that the question lets through."""
+        return {asset_of(point): point.score for point in points_of(self.asked, assets, index=self.index)}
 
     @property
     def stretches(self) -> Stretches:

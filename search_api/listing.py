@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -11,11 +11,11 @@ from phosphene.assemble import Engine
 from phosphene.errors import InvalidQuery
 from phosphene.filters import And, Equals, Filter, tenant_filter
 from phosphene.types import AssetId, TenantId
-from phosphene.vectors.base import ScoredPoint, VectorIndex
+from phosphene.vectors.base import ScoredPoint, VectorIndex, asset_of
 from search_api import arrange, remainder
 from search_api import cursor as cursors
 from search_api.arrange import ARRANGED, Arrangement, Compared, Entry, arranged
-from search_api.cursor import Cursor
+from search_api.cursor import SAME_SCORE, Cursor
 from search_api.question import SearchQuery
 from search_api.remainder import Remainder
 from search_api.rerank import RerankQuestion, reranker_of
@@ -38,11 +38,15 @@ def page_of(nearest: Nearest, limit: int, *, before: Cursor | None) -> tuple[lis
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Some hits of a list, best first. `worth`: what each counts for beside the others, as its score, never rising."""
+    """Some hits of a list, best first. `worth`: what each counts for beside the others, as its score, never rising.
+
+    `ahead`: whether a picture was put before these whatever its cosine is.
+    """
 
     points: Sequence[ScoredPoint]
     worth: Sequence[float]
     next_cursor: str | None
+    ahead: Callable[[AssetId], bool] = lambda _: False
 
     @property
     def page(self) -> Page:
@@ -51,6 +55,7 @@ class Stretch:
 
 
 Stretches = Callable[[int, str | None], Stretch]  # gives so many hits of a list, behind a cursor or from the first on
+Cosines = Callable[[Sequence[AssetId]], Mapping[AssetId, float]]  # of those pictures that the question lets through
 
 
 def stretches_by_score(nearest: Nearest, name: str) -> Stretches:
@@ -95,12 +100,19 @@ def arranged_page(
     question: RerankQuestion,
     name: str,
     stretches: Stretches,
+    cosines: Cosines | None,
     index: VectorIndex,
     engine: Engine,
 ) -> Page:
-    """Put the best hits of a list in order, or go on where that was done; `name` names it. Raises InvalidCursor."""
+    """Put the best hits of a list in order, or go on where that was done; `name` names it. Raises InvalidCursor.
+
+    `cosines`: what the list goes by behind them; None where it does not, and a list without duplicates ends there.
+    """
     if query.cursor is not None:
-        return _next_page(query.cursor, query.limit, name=name, stretches=stretches)
+        following = partial(_entries, stretches)
+        if how.collapse and cosines is not None:
+            following = partial(_unlike, stretches, cosines=cosines, engine=engine, tenant=question.tenant)
+        return _next_page(query.cursor, query.limit, name=name, following=following)
     best = stretches(ARRANGED, None)
     points, worth, note = best.points, best.worth, None
     reranker = reranker_of(engine.settings) if how.rerank else None
@@ -108,7 +120,8 @@ def arranged_page(
         reranked = reranker(question, points, worth)
         points, worth, note = reranked.points, reranked.worth, reranked.note
     entries = arranged(points, worth, how, vectors=index.vectors, known=partial(_known, engine, question.tenant))
-    behind = None if how.shortens else best.next_cursor
+    ends = how.group_by is not None or (how.collapse and cosines is None)
+    behind = None if ends else best.next_cursor
     page, rest = entries[: query.limit], entries[query.limit :]
     return Page(tuple(page), _cursor(name, tuple(rest), behind), note)
 
@@ -119,18 +132,54 @@ def _known(engine: Engine, tenant: TenantId, assets: Sequence[AssetId]) -> Compa
     return Compared(duplicates.cluster_of(tenant, assets), duplicates.compared(tenant, assets, rule=RULE))
 
 
-def _next_page(text: str, limit: int, *, name: str, stretches: Stretches) -> Page:
+Following = Callable[[int, str], tuple[tuple[Entry, ...], str | None]]  # so many places behind a cursor, and the next
+
+
+def _next_page(text: str, limit: int, *, name: str, following: Following) -> Page:
     entries: tuple[Entry, ...] = ()
     behind: str | None = text
     if remainder.is_remainder(text):
         left = remainder.decode(text, query=name)
         entries, behind = left.entries, left.behind
+    while len(entries) < limit and behind is not None:  # again where most that follows are duplicates
+        more, behind = following(limit, behind)
+        entries += more
     page, rest = entries[:limit], entries[limit:]
-    if len(page) < limit and behind is not None:
-        following = stretches(limit - len(page), behind)
-        page += following.page.entries
-        behind = following.next_cursor
     return Page(page, _cursor(name, rest, behind))
+
+
+def _entries(stretches: Stretches, limit: int, cursor: str) -> tuple[tuple[Entry, ...], str | None]:
+    """Give a stretch as it comes."""
+    page = stretches(limit, cursor).page
+    return page.entries, page.next_cursor
+
+
+def _unlike(
+    stretches: Stretches, limit: int, cursor: str, *, cosines: Cosines, engine: Engine, tenant: TenantId
+) -> tuple[tuple[Entry, ...], str | None]:
+    """Give a stretch without those pictures of which another one of the same cluster comes before it.
+
+    Which one does is told by the cosines of all of the cluster, so that nothing needs to be kept of what was shown.
+    """
+    stretch = stretches(limit, cursor)
+    assets = [asset_of(point) for point in stretch.points]
+    duplicates = engine.catalog.duplicates
+    cluster_of = duplicates.cluster_of(tenant, assets)
+    members = duplicates.members(tenant, sorted(set(cluster_of.values())))
+    scores = cosines([one for several in members.values() for one in several]) if members else {}
+    entries = []
+    for point, asset in zip(stretch.points, assets, strict=True):
+        own = scores.get(asset, point.score)
+        alike = members[cluster_of[asset]] if asset in cluster_of else []
+        others = [one for one in alike if one != asset and one in scores]
+        if not any(stretch.ahead(one) or _before(scores[one], one, own, asset) for one in others):
+            entries.append(Entry(asset, point.score, folded=len(others)))
+    return tuple(entries), stretch.next_cursor
+
+
+def _before(score: float, one: AssetId, own: float, asset: AssetId) -> bool:
+    """Whether one comes before the other; of scores that may be the same the smaller id decides, on every page."""
+    return one < asset if abs(score - own) <= SAME_SCORE else score > own
 
 
 def _cursor(name: str, rest: tuple[Entry, ...], behind: str | None) -> str | None:

@@ -151,7 +151,14 @@ def _answer(query: SearchQuery, space: OpenSpace, *, engine: Engine, tenant: Ten
     else:
         about = RerankQuestion(tenant, asked.text, asked.embedding.rows[0])
         page = arranged_page(
-            query, how, question=about, name=question, stretches=listed.stretches, index=space.index, engine=engine
+            query,
+            how,
+            question=about,
+            name=question,
+            stretches=listed.stretches,
+            cosines=None if mode is Mode.WORDS else listed.cosines,
+            index=space.index,
+            engine=engine,
         )
         head = listed.head()
     facets = count_facets(wanted, within=asked.filter, tenant=tenant, index=space.index, of=listed)

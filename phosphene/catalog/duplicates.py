@@ -69,6 +69,11 @@ class Duplicates:
             members = _members(connection, tenant, page)
         return [Cluster(id_, tuple(members[id_])) for id_ in page]
 
+    def members(self, tenant: TenantId, clusters: Sequence[UUID]) -> dict[UUID, list[AssetId]]:
+        """Give the pictures of each of these clusters, in the order of their ids."""
+        with self._database.reading() as connection:
+            return _members(connection, tenant, clusters)
+
     def several_places(self, tenant: TenantId, *, after: AssetId | None, limit: int) -> list[AssetId]:
         """List pictures whose very bytes lie at more than one place, in the order of their ids."""
         statement = select(LocationRow.asset_id).where(LocationRow.tenant_id == tenant)

@@ -40,8 +40,8 @@ class ListOptions(Body):
     collapse: Literal["duplicates"] | None = Field(
         None,
         description="leave out what is nearly the same picture as one above it, by the clusters of /v1/duplicates, and "
-        "by cosine where pictures were not compared yet; `folded` counts them. The list ends with the best "
-        f"{ARRANGED} hits",
+        "by cosine where pictures were not compared yet; `folded` counts them. Behind the best "
+        f"{ARRANGED} hits clusters alone tell; in mode words the list ends there",
     )
     group_by: str | None = Field(
         None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from phosphene.assemble import Engine
 from phosphene.catalog.records import Pair
 from phosphene.jobs import JobName
 from phosphene.types import DEFAULT_TENANT as T
+from phosphene.words.fusion import Blend, Mode
 from search_api.arrange import NEAR_DUPLICATES, Arrangement
 from search_api.duplicates import page_of_clusters
 from search_api.question import SearchQuery
-from search_api.search import run_search
+from search_api.search import Hit, run_search
 from tests.indexer.conftest import OpenEngine
 from tests.pictures.test_looks import drawing
 
@@ -103,6 +105,35 @@ def test_lists_fold_what_was_compared_and_guess_by_cosine_until_then(engine: Eng
         SearchQuery(text="a drawing", limit=100, arrangement=Arrangement(collapse=True)), engine=engine, tenant=T
     ).hits
     assert sorted(hit.folded for hit in collapsed) == [0] * 9 + [1, 1, 2]
+
+
+@pytest.mark.parametrize("mode", [Mode.PICTURE, Mode.HYBRID, Mode.WORDS])
+def test_a_list_without_duplicates_goes_on_behind_what_was_arranged(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode
+) -> None:
+    monkeypatch.setattr("search_api.listing.ARRANGED", 5)
+    monkeypatch.setattr("search_api.hybrid.DEPTH", 2)
+    variants(tmp_path / "pictures")
+    ingest([str(tmp_path / "pictures")], engine=engine, tenant=T)
+    compare_waiting(engine=engine)
+    asked = SearchQuery(
+        text="mirrored again", limit=2, arrangement=Arrangement(collapse=True), blend=Blend(mode), explain=True
+    )
+    hits: list[Hit] = []
+    cursor: str | None = None
+    while cursor or not hits:
+        answer = run_search(replace(asked, cursor=cursor), engine=engine, tenant=T)
+        assert len(answer.hits) == 2 or answer.next_cursor is None
+        hits += answer.hits
+        cursor = answer.next_cursor
+    shown = [str(hit.asset.title) for hit in hits]
+    if mode is Mode.WORDS:
+        assert sorted(shown) == ["00 again", "07 mirrored"]  # what carries a word; such a list ends there
+        return
+    assert len(set(shown)) == len(shown) == 12
+    assert {name[:2] for name in shown} == {f"{seed:02}" for seed in range(12)}
+    if mode is Mode.PICTURE:
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
 def test_new_pictures_are_compared_as_they_come_in(engine: Engine, tmp_path: Path) -> None:
