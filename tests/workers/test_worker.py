@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from indexer.catalogue_jobs import ask
+from indexer.moderation import keep_policy
 from phosphene.assemble import Engine
 from phosphene.blobs import original_key, thumbnail_key
-from phosphene.catalog.records import AssetState, IngestCounts, IngestState
+from phosphene.catalog.records import AssetState, CatalogueJobKind, IngestCounts, IngestState
 from phosphene.errors import PictureFault
 from phosphene.jobs import CeleryJobs, JobName
+from phosphene.moderation import Policy
 from phosphene.types import DEFAULT_TENANT as T
 from phosphene.types import AssetId, IngestId, asset_id, point_id, sha256_of
 from phosphene.vectors.base import VectorQuery
@@ -62,35 +65,57 @@ def test_a_worker_takes_a_folder_to_the_index(
     ids = pictures(tmp_path / "pictures", 40)
     (tmp_path / "pictures" / "broken.jpg").write_bytes(b"this is text")
     (tmp_path / "pictures" / "copy.png").write_bytes((tmp_path / "pictures" / "000.png").read_bytes())
+    ids.append(_smaller(tmp_path / "pictures" / "001.png", tmp_path / "pictures" / "smaller.webp"))
+    keep_policy(Policy(("a picture",), guard_rails=False, min_score=0, at_ingest=True), engine=engine, tenant=T)
     with cluster.worker() as worker:
         ingest = send_ingest(engine, jobs, tmp_path / "pictures")
         eventually(
             "all pictures are indexed",
-            lambda: engine.catalog.ingest(T, ingest).state is not IngestState.RUNNING and indexed(engine) == 40,
+            lambda: engine.catalog.ingest(T, ingest).state is not IngestState.RUNNING and indexed(engine) == 41,
             output=worker.output,
         )
         told = engine.catalog.ingest(T, ingest)
         assert (told.state, told.error) == (IngestState.FINISHED, None)
-        assert told.counts == IngestCounts(added=40, unchanged=1, quarantined=1)
+        assert told.counts == IngestCounts(added=41, unchanged=1, quarantined=1)
         (bad,) = engine.catalog.quarantined(T, ingest, after=None, limit=10)
         assert bad.uri.endswith("broken.jpg")
         assert bad.fault is PictureFault.NOT_A_PICTURE
         space = engine.encoder.space
         assert engine.catalog.pending_work(space.id) == 0
-        assert engine.index.count() == 40
+        assert engine.index.count() == 41
         assert all(norm > 0 for norm in engine.catalog.embedded(space.id, ids).values())
         for one in engine.catalog.assets(T, ids).values():
             assert engine.blobs.exists(original_key(one.sha256))
             assert engine.blobs.exists(thumbnail_key(one.sha256))
         _each_picture_finds_itself(engine, ids)
+        flagged = [one.labels.moderation["state"] for one in engine.catalog.assets(T, ids).values()]
+        assert flagged == ["flagged"] * 41  # as they were embedded
+        eventually(
+            "a sweep has found the smaller copy",
+            lambda: set(engine.catalog.duplicates.cluster_of(T, ids)) == {ids[1], ids[-1]},
+            output=worker.output,
+        )
+        job = ask(CatalogueJobKind.MODERATION, {"min_score": 1.0}, engine=engine, tenant=T, jobs=jobs)
+        eventually(
+            "the worker has done a job of the whole catalogue",
+            lambda: engine.catalog.jobs.one(T, job.id).result == {"pictures": 41, "flagged": 0},
+            output=worker.output,
+        )
         again = send_ingest(engine, jobs, tmp_path / "pictures")
         eventually(
             "the second ingest ends",
             lambda: engine.catalog.ingest(T, again).state is not IngestState.RUNNING,
             output=worker.output,
         )
-        assert engine.catalog.ingest(T, again).counts == IngestCounts(unchanged=41, quarantined=1)
+        assert engine.catalog.ingest(T, again).counts == IngestCounts(unchanged=42, quarantined=1)
         assert worker.stop() == 0
+
+
+def _smaller(picture: Path, path: Path) -> AssetId:
+    """Write the same picture at two thirds of its size; give the id it will have."""
+    with Image.open(picture) as opened:
+        opened.resize((64, 43)).save(path, "WEBP", quality=90)
+    return asset_id(T, sha256_of(path.read_bytes()))
 
 
 def _each_picture_finds_itself(engine: Engine, ids: list[AssetId]) -> None:
