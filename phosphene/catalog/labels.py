@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from phosphene.catalog.database import Database, in_chunks, insert_into
 from phosphene.catalog.ingests import ensure_tenant
-from phosphene.catalog.models import AssetRow, LabelModelRow
+from phosphene.catalog.models import AssetRow, CollectionItemRow, LabelModelRow
 from phosphene.catalog.records import LabelModel, LabelModelKind
 from phosphene.catalog.storable import storable
-from phosphene.types import AssetId, SpaceId, TenantId
+from phosphene.types import AssetId, CollectionId, SpaceId, TenantId
 
 
 class Labels:
@@ -86,6 +86,19 @@ class Labels:
         with self._database.writing() as connection:
             whole = {id_: {"moderation": one} for id_, one in said.items()}
             return change(connection, tenant, whole, keep=lambda labels: "by" in labels.get("moderation", {}))
+
+    def count_rejected(self, tenant: TenantId, board: CollectionId) -> int:
+        """Count the pictures on a board that moderation rejected."""
+        on_board = CollectionItemRow.asset_id == AssetRow.id
+        statement = (
+            select(func.count())
+            .select_from(AssetRow)
+            .join(CollectionItemRow, on_board)
+            .where(CollectionItemRow.collection_id == board, AssetRow.tenant_id == tenant)
+            .where(AssetRow.labels["moderation"]["state"].as_string() == "rejected")
+        )
+        with self._database.reading() as connection:
+            return connection.execute(statement).scalar_one()
 
     def change(self, tenant: TenantId, said: Mapping[AssetId, Mapping[str, Any]]) -> list[AssetId]:
         """Replace parts of the labels of pictures, None takes one away; give those whose labels changed."""

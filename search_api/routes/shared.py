@@ -101,7 +101,7 @@ def _shown(token: str, engine: Engine, after: UUID | None, limit: int) -> Shared
     return SharedOut(
         name=found.collection.name,
         notes=found.collection.notes if noted else "",
-        count=found.collection.count,
+        count=found.collection.count - engine.catalog.labels.count_rejected(shared.tenant, shared.collection),
         pictures=[
             SharedPicture(
                 asset_id=item.asset_id,

@@ -64,3 +64,12 @@ def test_a_decision_stands_though_a_scan_read_the_picture_before_it(catalog: Cat
     assert catalog.labels.flag(T, {one.asset_id: flagged}) == []
     assert catalog.labels.flag(T, {one.asset_id: None}) == []
     assert catalog.asset(T, one.asset_id).labels.moderation == decided
+
+
+def test_rejected_pictures_of_a_board_are_counted(catalog: Catalog, ingest: IngestId) -> None:
+    ids = [one.asset_id for one in catalog.register(ingest, T, SPACE.id, [new("one"), new("two"), new("three")])]
+    board = catalog.collections.create(T, "three", items=ids[:2]).id
+    states = zip(ids, ("rejected", "approved", "rejected"), strict=True)
+    catalog.labels.change(T, {id_: {"moderation": {"state": state}} for id_, state in states})
+    assert catalog.labels.count_rejected(T, board) == 1  # the third is not on it
+    assert catalog.labels.count_rejected(OTHER, board) == 0

@@ -345,6 +345,8 @@ def test_a_link_does_not_show_what_moderation_rejected(museum: Served) -> None:
         flagged = {"state": "rejected", "concept": "x", "score": 1.0, "by": "Ada"}
         engine.catalog.labels.change(tenant, {AssetId(UUID(bad)): {"moderation": flagged}})
         assert [one["asset_id"] for one in museum.client.get(f"{link}/board").json()["pictures"]] == [kept]
+        assert museum.client.get(f"{link}/board").json()["count"] == 1
+        assert "<p>1 picture</p>" in museum.client.get(link).text
         assert museum.client.get(f"{link}/pictures/{kept}").status_code == 200
         assert museum.client.get(f"{link}/pictures/{bad}").status_code == 404
         assert len(client.get(f"{BOARDS}/{made['id']}/items").json()["items"]) == 2, "the tenant sees its board whole"
