@@ -48,6 +48,8 @@ def test_answers_are_as_described(written: Served) -> None:
     """Every operation, asked with what its description allows and with what it does not."""
     api = schemathesis.openapi.from_url(f"{written.url}/openapi.json").exclude(path_regex="/events$")
     api = api.exclude(path="/v1/calibrations", method="POST")  # seconds each: test_calibrations.py asks it
+    # Jobs go on in threads, which import modules while hypothesis goes through them: test_jobs.py asks it.
+    api = api.exclude(path="/v1/jobs", method="POST")
     operations = [result.ok() for result in api.get_all_operations() if isinstance(result, Ok)]
     assert len(operations) >= 20
     for operation in operations:
