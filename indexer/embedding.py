@@ -154,7 +154,9 @@ def renew_payloads(
         if not changed:
             return
         for space in spaces:
-            space.index.set_payloads([point_id(id_, space.space.id) for id_ in changed], list(changed.values()))
+            with engine.spaces.while_open(space) as there:
+                if there:
+                    space.index.set_payloads([point_id(id_, space.space.id) for id_ in changed], list(changed.values()))
         said |= changed
 
 
@@ -185,8 +187,8 @@ def embed_assets(asset_ids: Sequence[AssetId], *, engine: Engine, spaces: Sequen
     """
     done = 0
     for space in engine.written() if spaces is None else spaces:
-        with space.held():
-            for chunk in _chunks(asset_ids, space.batch_size):
+        with engine.spaces.while_open(space) as there:
+            for chunk in _chunks(asset_ids, space.batch_size) if there else ():
                 done += _work_on(_lease(engine, space, limit=len(chunk), asset_ids=chunk), engine, space)
     return done
 
@@ -195,7 +197,10 @@ def sweep(*, engine: Engine, stop: threading.Event | None = None) -> int:
     """Embed all pictures that wait and that nobody works on: what dead processes and lost tasks left behind."""
     first, *others = engine.written()
     done = sweep_space(first, engine=engine, stop=stop)
-    return done + sum(sweep_space(space, engine=engine, stop=stop, in_turn=False) for space in others)
+    for space in others:
+        with engine.spaces.while_open(space) as there:
+            done += sweep_space(space, engine=engine, stop=stop, in_turn=False) if there else 0
+    return done
 
 
 def sweep_space(

@@ -108,7 +108,9 @@ def remove_asset(tenant: TenantId, id: AssetId, *, engine: Engine) -> Asset:  # 
     """
     gone = engine.catalog.delete_asset(tenant, id)
     for space in engine.written():
-        space.index.delete([point_id(id, space.space.id)])
+        with engine.spaces.while_open(space) as there:
+            if there:
+                space.index.delete([point_id(id, space.space.id)])
     if not engine.catalog.holders_of(gone.sha256):
         for key in (original_key(gone.sha256), thumbnail_key(gone.sha256), preview_key(gone.sha256)):
             engine.blobs.delete(key)

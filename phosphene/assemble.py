@@ -344,7 +344,9 @@ class Engine:
         if fields:
             declared = self.catalog.declare_fields(tenant, fields)
             for space in self.written():
-                space.index.declare(declared)
+                with self.spaces.while_open(space) as there:
+                    if there:
+                        space.index.declare(declared)
 
     def close(self) -> None:
         """Let go of everything, stores last."""

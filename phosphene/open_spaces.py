@@ -89,6 +89,16 @@ class OpenSpaces:
         serving = self._reindexes.serving()
         return [self.current] if serving is None else [self.open(one) for one in serving.written]
 
+    @contextlib.contextmanager
+    def while_open(self, space: OpenSpace) -> Iterator[bool]:
+        """Hold a space that `written` gave; False where it was let go of since: nobody asks it again."""
+        with contextlib.ExitStack() as holding:
+            with self._lock:
+                there = space is self._current or space in self._others.values()
+                if there:
+                    holding.enter_context(space.held())
+            yield there
+
     def open(self, named: NamedSpace) -> OpenSpace:
         """Give a space that the catalogue names."""
         with self._lock:
@@ -153,6 +163,8 @@ class OpenSpaces:
         if not found.wait_until_free(wait_s):
             return False
         with self._lock:
+            if not found.wait_until_free(0.0):  # somebody took hold of it in between
+                return False
             self._others.pop(space, None)
         found.close()
         return True

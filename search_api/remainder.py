@@ -67,7 +67,7 @@ def _parsed(text: str) -> tuple[str, str | None, tuple[Entry, ...]]:
     unpacker = zlib.decompressobj()
     packed = base64.b64decode(coded + "=" * (-len(coded) % 4), altchars=b"-_", validate=True)
     data = unpacker.decompress(packed, _MAX_BYTES)
-    if not unpacker.eof:
+    if not unpacker.eof or unpacker.unused_data:
         raise ValueError(text)
     size = int.from_bytes(data[:4], "little")
     name, behind, shape = json.loads(data[4 : 4 + size])

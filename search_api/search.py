@@ -125,8 +125,12 @@ def run_search(query: SearchQuery, *, engine: Engine, tenant: TenantId) -> Searc
             refused = error
     for other in engine.written():
         if other is not space:
-            with other.held(), contextlib.suppress(InvalidCursor, InvalidQuery, SpaceMismatch):
-                return _answer(query, other, engine=engine, tenant=tenant)
+            with (
+                engine.spaces.while_open(other) as there,
+                contextlib.suppress(InvalidCursor, InvalidQuery, SpaceMismatch),
+            ):
+                if there:
+                    return _answer(query, other, engine=engine, tenant=tenant)
     raise refused
 
 

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import logging
 import signal
 
 import pytest
@@ -9,6 +10,12 @@ pytest_plugins = ["tests.demo", "tests.services"]
 # A run in the background inherits an ignored SIGINT, and so would the processes that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _warnings_are_heard() -> None:
+    """Undo what a worker's set-up in this process may have done before."""
+    logging.getLogger().setLevel(min(logging.getLogger().level, logging.WARNING))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from indexer import reindex
-from indexer.embedding import encode_tolerantly, store, sweep_space
+from indexer.embedding import encode_tolerantly, renew_payloads, store, sweep_space
 from indexer.gates import Options, judge
 from indexer.jobs import handlers
 from indexer.payload import payload_of
@@ -187,6 +187,27 @@ def test_a_process_that_ends_in_the_middle_is_gone_on_with(
         assert engine.current.space == done.after.space
 
 
+def test_a_write_that_began_before_the_end_of_a_change_passes_over_what_was_dropped(
+    filled: Engine, other_model: Path
+) -> None:
+    start_reindex(str(other_model), Options(), engine=filled)
+    done = go_on(filled, ReindexState.SWAPPED)
+    written = filled.written()
+    gone = filled.spaces.open(done.before)
+    with filled.spaces.while_open(gone) as there:
+        assert there
+        assert not filled.spaces.let_go(gone.space.id), "somebody writes to it"
+    finish(engine=filled)
+    while not status(filled).dropped:
+        advance(engine=filled)
+    with filled.spaces.while_open(gone) as there:
+        assert not there
+    (asset, *_) = filled.catalog.page_assets(tenant=T, after=None, limit=1)
+    filled.catalog.update_asset(T, asset.id, title="told late")
+    renew_payloads(filled, {asset.id: T}, written)
+    assert require_same(filled, done.after) == PICTURES
+
+
 def test_the_way_back_is_at_once_and_again_forth(filled: Engine, other_model: Path) -> None:
     start_reindex(str(other_model), Options(), engine=filled)
     moved = go_on(filled, ReindexState.SWAPPED)
@@ -290,7 +311,6 @@ def test_whoever_begins_is_told_that_the_generator_keeps_the_model_before(
 ) -> None:
     space = filled.current.space.id  # as that of the bundled generator is, where the starter answers
     monkeypatch.setattr(assemble, "starter_space", lambda generator: (generator, space))
-    caplog.set_level(logging.WARNING)  # a worker's set-up in this process may have raised it
     start_reindex(str(other_model), Options(), engine=filled)
     assert "goes on doing so: that model stays in memory for it" in caplog.text
     abort(engine=filled)

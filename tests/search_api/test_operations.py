@@ -357,7 +357,6 @@ def _requests(served: Served) -> str:
     return said
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # it is what dies here
 def test_requests_that_go_through_a_catalogue_leave_threads_to_others(served: Served) -> None:
     """45 automatic keywords at once kept a search waiting for as many seconds."""
     long: dict[str, Any] = {
@@ -383,6 +382,7 @@ def test_requests_that_go_through_a_catalogue_leave_threads_to_others(served: Se
         assert served.client.post("/v1/probes/x/apply", json={}).status_code == 404
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # it is what dies here
 def test_a_job_that_hangs_and_a_thread_that_died_are_reasons(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
     begun = threading.Event()
