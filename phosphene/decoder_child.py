@@ -6,6 +6,7 @@ It imports Pillow and numpy only, so that it is small, and everything it needs b
 from __future__ import annotations
 
 import gc
+import mmap
 import os
 import signal
 import socket
@@ -16,21 +17,23 @@ from importlib import import_module
 
 from PIL import AvifImagePlugin, Image
 
+from phosphene.decoder_memory import attach, has_room
 from phosphene.decoder_wire import OUT_OF_MEMORY, Closed, Frame, receive_frame, send_frame
 from phosphene.errors import PictureError, PictureFault
 from phosphene.images import THUMBNAIL_SIDE, Limits, fit, open_picture, picture_attributes, thumbnail
 from phosphene.sandbox import die_with_parent, forbid_network_and_programs, limit_cpu, limit_resources
-from phosphene.types import PixelSpec
+from phosphene.types import Pixels, PixelSpec
 
 _PLUGINS = ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP")
 
 
 def main() -> None:
     """Set up and serve until the parent closes the channel."""
-    parent, max_pixels, max_bytes, memory_bytes, cpu_s = (int(word) for word in sys.argv[1:6])
+    parent, max_pixels, max_bytes, memory_bytes, cpu_s, file = (int(word) for word in sys.argv[1:7])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
     die_with_parent(parent)
     channel = socket.socket(fileno=os.dup(0))
+    memory = attach(file)
     limits = Limits(max_pixels=max_pixels, max_bytes=max_bytes)
     Image.MAX_IMAGE_PIXELS = max_pixels  # for frames and tiles whose size the header does not tell
     warnings.simplefilter("ignore")
@@ -46,8 +49,8 @@ def main() -> None:
         try:
             request = receive_frame(channel, max_body_bytes=max_bytes)
             limit_cpu(cpu_s)
-            header, body = _answer(request, limits)
-            send_frame(channel, header, body)
+            header, pixels, rest = _answer(request, limits)
+            send_frame(channel, header, [*_put(pixels, memory), rest])
         except Closed:
             return
         except MemoryError:
@@ -63,14 +66,26 @@ def _warm_up(limits: Limits) -> None:
     picture_attributes(*open_picture(thumbnail(sample, 8), limits))
 
 
-def _answer(request: Frame, limits: Limits) -> tuple[dict[str, object], list[bytes | memoryview]]:
+def _put(pixels: Pixels | None, memory: mmap.mmap | None) -> list[memoryview]:
+    """Write the pixels into the shared memory; give what has no room there and goes over the socket."""
+    if pixels is None:
+        return []
+    data = pixels.data.cast("B")
+    if not has_room(memory, len(data)):
+        return [data]
+    memory[: len(data)] = data
+    return []
+
+
+def _answer(request: Frame, limits: Limits) -> tuple[dict[str, object], Pixels | None, bytes]:
+    """Give a header, the pixels if they are asked for, and the picture as JPEG, or b""."""
     try:
         data = bytes(request.body)
         request.body.clear()
         side = request.header.get("side")
         if side is not None:
             picture, _ = open_picture(data, limits, shortest_side=side)
-            return {}, [thumbnail(picture, side)]
+            return {}, None, thumbnail(picture, side)
         spec = PixelSpec(**request.header["spec"]) if request.header["spec"] is not None else None
         picture, info = open_picture(
             data, limits, shortest_side=max(THUMBNAIL_SIDE, spec.size if spec is not None else 0)
@@ -80,15 +95,15 @@ def _answer(request: Frame, limits: Limits) -> tuple[dict[str, object], list[byt
         small = thumbnail(picture, THUMBNAIL_SIDE) if wants_all else b""
         attributes = picture_attributes(picture, info).as_json() if wants_all else None
     except PictureError as error:
-        return {"fault": error.fault.value, "message": str(error)}, []
+        return {"fault": error.fault.value, "message": str(error)}, None, b""
     except (ValueError, OSError, SyntaxError) as error:
-        return {"fault": PictureFault.BROKEN.value, "message": f"the picture can't be processed: {error}"}, []
+        return {"fault": PictureFault.BROKEN.value, "message": f"the picture can't be processed: {error}"}, None, b""
     header: dict[str, object] = {
         "info": asdict(info),
         "pixels": list(pixels.shape) if pixels is not None else None,
         "attributes": attributes,
     }
-    return header, [*([pixels.data.cast("B")] if pixels is not None else []), small]
+    return header, pixels, small
 
 
 if __name__ == "__main__":

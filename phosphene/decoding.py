@@ -1,15 +1,17 @@
 """Decoding in processes that can die alone: a picture that crashes, hangs or fills the memory costs itself only.
 
-Each decoder is a small process of its own (`phosphene.decoder_child`: Pillow and numpy, no torch) with its own socket
-and its own thread here, which starts it when there is work, hands it one picture at a time, and replaces it when it
-died or took too long. Nothing is shared between decoders, so nothing is left locked or half written by a dead one;
-there are no semaphores to leak, and `__main__` is not imported again, as multiprocessing would.
+Each decoder is a small process of its own (`phosphene.decoder_child`: Pillow and numpy, no torch) with its own socket,
+its own memory to lay pixels in (`phosphene.decoder_memory`) and its own thread here, which starts it when there is
+work, hands it one picture at a time, and replaces it when it died or took too long. Nothing is shared between decoders,
+so nothing is left locked or half written by a dead one; there are no semaphores to leak, and `__main__` is not imported
+again, as multiprocessing would.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import mmap
 import os
 import queue
 import signal
@@ -26,7 +28,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from phosphene import decoder_wire, metrics
+from phosphene import decoder_memory, decoder_wire, metrics
 from phosphene.attributes import Attributes
 from phosphene.decoder_wire import OUT_OF_MEMORY, Frame
 from phosphene.errors import PictureError, PictureFault, Unavailable
@@ -59,7 +61,7 @@ class _Task:
     header: dict[str, Any]
     data: bytes
     max_answer_bytes: int
-    parse: Callable[[Frame], Any]
+    parse: Callable[[Frame, mmap.mmap | None], Any]
     future: Future[Any]
 
 
@@ -87,14 +89,16 @@ class DecoderPool:
         header = {"spec": asdict(spec) if spec is not None else None, "thumbnail": thumbnail, "side": None}
         shape = (spec.size, spec.size, 3) if spec is not None else None
 
-        def parse(answer: Frame) -> DecodedPicture:
-            return _parse(answer, shape, wants_thumbnail=thumbnail)
+        def parse(answer: Frame, memory: mmap.mmap | None) -> DecodedPicture:
+            return _parse(answer, memory, shape, wants_thumbnail=thumbnail)
 
         return self._submit(header, data, parse, max_answer_bytes=_THUMBNAIL_BYTES + math.prod(shape or (0,)))
 
     def resize(self, data: bytes, *, side: int) -> Future[bytes]:
         """Make a JPEG preview whose longer side is at most `side` pixels."""
-        return self._submit({"side": side}, data, lambda answer: bytes(answer.body), max_answer_bytes=4 * side * side)
+        return self._submit(
+            {"side": side}, data, lambda answer, _: bytes(answer.body), max_answer_bytes=4 * side * side
+        )
 
     def close(self) -> None:
         """End the decoders. Waiting pictures are cancelled; one in work is answered with Unavailable."""
@@ -116,7 +120,12 @@ class DecoderPool:
         self.close()
 
     def _submit(
-        self, header: dict[str, Any], data: bytes, parse: Callable[[Frame], Any], *, max_answer_bytes: int
+        self,
+        header: dict[str, Any],
+        data: bytes,
+        parse: Callable[[Frame, mmap.mmap | None], Any],
+        *,
+        max_answer_bytes: int,
     ) -> Future[Any]:
         future: Future[Any] = Future()
         try:
@@ -153,7 +162,7 @@ class DecoderPool:
                         self._forget(child)
                         child = self._start()
                     with metrics.EMBED_STAGES.labels("decode").time():
-                        answer = task.parse(child.ask(task, timeout_s=self._timeout_s))
+                        answer = task.parse(child.ask(task, timeout_s=self._timeout_s), child.memory)
                     task.future.set_result(answer)
                 except Exception as error:  # noqa: BLE001  # handed to the caller; the thread goes on with the next picture
                     task.future.set_exception(self._told(error))
@@ -187,7 +196,7 @@ class DecoderPool:
 
 
 class _Child:
-    """One decoder process and the socket to it."""
+    """One decoder process, the socket to it, and the memory that it lays pixels in, until the next request."""
 
     def __init__(self, limits: Limits, *, memory_bytes: int, timeout_s: float) -> None:
         self._memory_bytes = memory_bytes
@@ -195,7 +204,8 @@ class _Child:
         for end in (self._channel, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CHANNEL_BYTES)
         cpu_s = math.ceil(2 * timeout_s)
-        numbers = (os.getpid(), limits.max_pixels, limits.max_bytes, memory_bytes, cpu_s)
+        self.memory, file = decoder_memory.share()
+        numbers = (os.getpid(), limits.max_pixels, limits.max_bytes, memory_bytes, cpu_s, file)
         try:
             # -P: a PIL.py in the working folder is not imported.
             self.process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
@@ -204,12 +214,15 @@ class _Child:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 env=_bare_environment(),
+                pass_fds=[file] if file != decoder_memory.NO_FILE else [],
             )
         except OSError as error:
-            self._channel.close()
+            self._let_go()
             raise Unavailable(f"a decoder process can't be started: {error}") from error
         finally:
             theirs.close()
+            if file != decoder_memory.NO_FILE:
+                os.close(file)
 
     @property
     def alive(self) -> bool:
@@ -272,20 +285,38 @@ class _Child:
     def close(self) -> None:
         """End the process and leave nothing behind."""
         self.kill()
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._channel.close()
+        if self.memory is not None:
+            self.memory.close()
 
 
-def _parse(answer: Frame, shape: tuple[int, int, int] | None, *, wants_thumbnail: bool) -> DecodedPicture:
-    pixels_length = math.prod(shape) if shape is not None else 0
-    if len(answer.body) < pixels_length:
-        raise PictureError(PictureFault.DECODER_DIED, "the decoder gave too few pixels")
-    pixels = np.frombuffer(answer.body, dtype=np.uint8, count=pixels_length).reshape(shape) if shape else None
+def _parse(
+    answer: Frame, memory: mmap.mmap | None, shape: tuple[int, int, int] | None, *, wants_thumbnail: bool
+) -> DecodedPicture:
+    pixels, rest = _pixels(answer, memory, shape) if shape is not None else (None, memoryview(answer.body))
     return DecodedPicture(
         info=PictureInfo(**answer.header["info"]),
         pixels=pixels,
-        thumbnail=bytes(memoryview(answer.body)[pixels_length:]) if wants_thumbnail else None,
+        thumbnail=bytes(rest) if wants_thumbnail else None,
         attributes=Attributes.of_json(answer.header["attributes"]) if wants_thumbnail else None,
     )
+
+
+def _pixels(answer: Frame, memory: mmap.mmap | None, shape: tuple[int, int, int]) -> tuple[Pixels, memoryview]:
+    """Give the pixels, as an array that the decoder can't reach, and what the body holds beside them.
+
+    They are as many as were asked for; of what the answer says of itself, only that it claims to have them is heard.
+    """
+    length, body = math.prod(shape), memoryview(answer.body)
+    if answer.header.get("pixels") == list(shape):
+        if decoder_memory.has_room(memory, length):
+            return np.frombuffer(memory, np.uint8, count=length).reshape(shape).copy(), body
+        if len(body) >= length:
+            return np.frombuffer(body, np.uint8, count=length).reshape(shape), body[length:]
+    raise PictureError(PictureFault.DECODER_DIED, "the decoder gave other pixels than were asked for")
 
 
 def _bare_environment() -> dict[str, str]:

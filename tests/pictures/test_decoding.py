@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import fcntl
+import math
 import multiprocessing
 import os
 import signal
@@ -17,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from phosphene.decoder_memory import SHARED_BYTES, share
 from phosphene.decoding import DecoderPool
 from phosphene.errors import PictureError, PictureFault, Unavailable
 from phosphene.images import Limits, fit, open_picture, thumbnail
@@ -53,6 +57,13 @@ def pid_of(pool: DecoderPool) -> int:
     return child.process.pid
 
 
+def memory_held() -> tuple[int, int]:
+    """Count the files and the mappings of memory that we share with decoders."""
+    files = [entry.readlink() for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    maps = Path("/proc/self/maps").read_text()
+    return sum("phosphene-pixels" in str(file) for file in files), maps.count("phosphene-pixels")
+
+
 def eventually(condition: Callable[[], bool], *, within_s: float = 20) -> bool:
     end = time.monotonic() + within_s
     while not condition():
@@ -69,15 +80,96 @@ def gone(pid: int) -> bool:
         return True
 
 
-def test_a_decoded_picture_is_what_the_plain_functions_give(pool: DecoderPool) -> None:
-    data = jpeg(300, 200)
-    decoded = pool.decode(data, spec=SPEC).result()
-    opened, info = open_picture(data, LIMITS)
-    assert decoded.info == info
-    assert decoded.pixels is not None
-    assert (str(decoded.pixels.dtype), decoded.pixels.shape) == ("uint8", (64, 64, 3))
-    assert np.array_equal(decoded.pixels, fit(opened, SPEC))
-    assert decoded.thumbnail == thumbnail(opened, 256)
+@pytest.fixture(params=[pytest.param(True, marks=linux_only, id="in_memory"), pytest.param(False, id="over_socket")])
+def shared(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Pixels come through shared memory, and over the socket as where no memory can be shared."""
+
+    def refused(*_: object) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    if not request.param:
+        monkeypatch.setattr("os.memfd_create", refused, raising=False)
+    return bool(request.param)
+
+
+def test_a_decoded_picture_is_what_the_plain_functions_give(shared: bool) -> None:  # noqa: FBT001  # a fixture
+    largest = math.isqrt(SHARED_BYTES // 3)
+    opened, info = open_picture(jpeg(300, 200), LIMITS)
+    with new_pool(processes=1) as pool:
+        for size in (largest + 1, largest, 64):
+            spec = PixelSpec(size=size)
+            decoded = pool.decode(jpeg(300, 200), spec=spec).result()
+            pool.decode(jpeg(seed=1), spec=spec).result()  # what was given out stays what it was
+            assert decoded.info == info
+            assert decoded.pixels is not None
+            assert (str(decoded.pixels.dtype), decoded.pixels.shape) == ("uint8", (size, size, 3))
+            assert np.array_equal(decoded.pixels, fit(opened, spec))
+            assert decoded.pixels.flags.writeable
+            assert decoded.thumbnail == thumbnail(opened, 256)
+        (child,) = pool._children
+        assert decoded.pixels is not None
+        assert (child.memory is not None) is shared
+        if child.memory is not None:
+            pool.decode(jpeg(300, 200), spec=spec).result()
+            assert child.memory[: decoded.pixels.nbytes] == decoded.pixels.tobytes()
+
+
+@linux_only
+def test_a_decoder_can_not_cut_the_memory_short_that_its_parent_reads() -> None:
+    memory, file = share()
+    assert memory is not None
+    for length in (0, SHARED_BYTES - 1, SHARED_BYTES + 1):
+        with pytest.raises(PermissionError):
+            os.ftruncate(file, length)
+    with pytest.raises(PermissionError):
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+    os.close(file)
+    with pytest.raises(TypeError, match="readonly"):
+        memory[0] = 1
+    memory.close()
+
+
+HOSTILE = """
+from phosphene import decoder_child
+honest = decoder_child._answer
+
+def answer(request, limits):
+    header, pixels, rest = honest(request, limits)
+    match header["info"]["width"]:
+        case 41:
+            return header | {"pixels": [10**6, 10**6, 3]}, pixels, rest
+        case 42:
+            return header | {"pixels": None}, None, rest
+        case 43:
+            return header | {"pixels": [32, 32, 3]}, pixels[:32, :32].copy(), b""
+        case 44:
+            return header, None, b""
+    return header, pixels, rest
+
+decoder_child._answer = answer
+decoder_child.main()
+"""
+
+
+def test_pixels_are_as_many_as_were_asked_for_whatever_a_decoder_says(
+    shared: bool,  # noqa: FBT001  # a fixture
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "hostile_decoder.py").write_text(HOSTILE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("phosphene.decoding._CHILD", "hostile_decoder")
+    with new_pool(processes=1) as pool:
+        good = pool.decode(jpeg(40), spec=SPEC).result()
+        for width in (41, 42, 43) if shared else (41, 42, 43, 44):  # 44 lays nothing there: what lies there is its own
+            with pytest.raises(PictureError, match="other pixels") as caught:
+                pool.decode(jpeg(width), spec=SPEC).result()
+            assert caught.value.fault is PictureFault.DECODER_DIED
+        again = pool.decode(jpeg(40), spec=SPEC).result()
+        assert good.pixels is not None
+        assert again.pixels is not None
+        assert np.array_equal(again.pixels, good.pixels)
+        assert [child.memory is not None for child in pool._children] == [shared]
 
 
 def test_what_is_not_asked_for_is_not_made(pool: DecoderPool) -> None:
@@ -170,11 +262,17 @@ def test_a_decoder_that_dies_costs_one_picture(lone: DecoderPool, how: signal.Si
 
 
 @linux_only
-def test_a_decoder_that_died_while_idle_costs_nothing(lone: DecoderPool) -> None:
-    first = pid_of(lone)
-    os.kill(first, signal.SIGKILL)
-    assert eventually(lambda: gone(first))
-    assert lone.decode(jpeg(), spec=SPEC).result().pixels is not None
+def test_decoders_that_died_while_idle_cost_nothing_and_leave_nothing(lone: DecoderPool) -> None:
+    files, maps = memory_held()
+    for _ in range(3):
+        first = pid_of(lone)
+        os.kill(first, signal.SIGKILL)
+        while not gone(first):
+            time.sleep(0.01)
+        assert lone.decode(jpeg(), spec=SPEC).result().pixels is not None
+        assert memory_held() == (files, maps)
+    lone.close()
+    assert memory_held() == (files - 1, maps - 1)
 
 
 @linux_only
@@ -300,6 +398,7 @@ def test_nothing_is_started_before_there_is_work() -> None:
 
 OWNER = """
 import sys, time
+from phosphene.decoder_memory import SHARED_BYTES, share
 from phosphene.decoding import DecoderPool
 from phosphene.images import Limits
 from phosphene.types import PixelSpec
