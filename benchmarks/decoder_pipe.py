@@ -1,10 +1,9 @@
-"""What it costs to carry decoded pictures over a socket, over shared memory instead, and beside a whole ingest.
+"""What it costs to carry decoded pictures through shared memory, over the socket instead, and beside a whole ingest.
 
-A process that decodes nothing answers requests as a decoder does: a JPEG file goes over, pixels and a thumbnail come
-back. Once all of it goes through the socket (`phosphene/decoder_wire.py`), once the pixels lie in shared memory, which
-each side touches once as it must: the child writes them there, and the parent takes them out, since a batch is made of
-them. Both run in turn; then pictures are ingested with each model. What shared memory would spare is told as a share of
-the processor time of that ingest, both processes counted: all cores are busy then.
+The real pool of decoders carries them both ways: a JPEG file goes over, pixels, thumbnail and attributes come back.
+Only the decoding is left out (`benchmarks/ready_decoder.py`), and the memory is taken away for the second way, as where
+no memory can be shared. Both run in turn; then pictures are ingested with each model. What shared memory spares is told
+as a share of the processor time of that ingest, both processes counted: all cores are busy then.
 
     python -m benchmarks.decoder_pipe [--pictures 256] [--rounds 5] [--models NAME …]
 """
@@ -12,30 +11,24 @@ the processor time of that ingest, both processes counted: all cores are busy th
 from __future__ import annotations
 
 import argparse
-import mmap
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
+from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
-import numpy as np
-
-from benchmarks.ingest_rate import Effort, cpu_seconds, random_weights, write_photos
+from benchmarks.ingest_rate import cpu_seconds, random_weights, write_photos
 from indexer.pipeline import ingest
 from phosphene.assemble import open_engine
-from phosphene.decoder_wire import Closed, receive_frame, send_frame
+from phosphene.decoder_memory import NO_FILE
+from phosphene.decoding import DecoderPool
+from phosphene.images import Limits
 from phosphene.model_files import STARTER
 from phosphene.settings import Settings
-from phosphene.types import DEFAULT_TENANT
+from phosphene.types import DEFAULT_TENANT, PixelSpec
 
-THUMBNAIL_BYTES = 8_000
-MOST_BYTES = 1 << 24
-REQUESTS = 10_000
-HEADER = {"info": {"width": 640, "height": 480, "format": "jpeg"}, "attributes": {"brightness": 0.5}}
+REQUESTS = 5_000
+LIMITS = Limits(max_pixels=10**8, max_bytes=10**8)
 
 
 def main() -> None:
@@ -44,98 +37,52 @@ def main() -> None:
     arguments.add_argument("--pictures", type=int, default=256)
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--models", nargs="+", default=[STARTER, "ViT-B-32"])
-    arguments.add_argument("--child", nargs=2, type=int, help=argparse.SUPPRESS)  # bytes of pixels, and a file or 0
     chosen = arguments.parse_args()
-    if chosen.child is not None:
-        answer_all(*chosen.child)
-        return
     with tempfile.TemporaryDirectory() as folder:
         pictures = Path(folder) / "pictures"
         sent = write_photos(pictures, chosen.pictures) // chosen.pictures
+        picture = next(pictures.iterdir()).read_bytes()
         for model in chosen.models:
             named = model if model == STARTER else random_weights(model, Path(folder))
-            spent, side = ingest_ms(named, pictures, Path(folder) / f"data-{model}")
+            spent, spec = ingest_ms(named, pictures, Path(folder) / f"data-{model}")
             runs = [
-                (carried_ms(sent, side, shared=False), carried_ms(sent, side, shared=True))
+                (carried_ms(picture, spec, shared=True), carried_ms(picture, spec, shared=False))
                 for _ in range(chosen.rounds)
             ]
-            over_socket, in_memory = (statistics.median(one) for one in zip(*runs, strict=True))
-            spared = statistics.median(one - other for one, other in runs)
+            in_memory, over_socket = (statistics.median(one) for one in zip(*runs, strict=True))
+            spared = sorted(other - one for one, other in runs)
             print(
-                f"{model}, {side} x {side} pixels, files of {sent / 1000:.0f} kB: CPU ms a picture: socket "
-                f"{over_socket:.3f}, shared memory {in_memory:.3f}, ingest {spent:.1f}; the socket takes "
-                f"{over_socket / spent:.2%} of the ingest, shared memory would spare {spared / spent:.2%}",
+                f"{model}, {spec.size} x {spec.size} pixels, files of {sent / 1000:.0f} kB: CPU ms a picture: shared "
+                f"memory {in_memory:.3f}, socket {over_socket:.3f}, ingest {spent:.1f}; carrying takes "
+                f"{in_memory / spent:.2%} of the ingest, shared memory spares {statistics.median(spared) / spent:.2%} "
+                f"({spared[0] / spent:.2%} to {spared[-1] / spent:.2%})",
                 flush=True,
             )
 
 
-def ingest_ms(model: str, pictures: Path, data: Path) -> tuple[float, int]:
-    """Ingest with a warm model; give the processor time in ms a picture, and the side of what the model sees."""
+def ingest_ms(model: str, pictures: Path, data: Path) -> tuple[float, PixelSpec]:
+    """Ingest with a warm model; give the processor time in ms a picture, and what the model sees."""
     with open_engine(Settings(data=data, model=model, batch_size=64, _env_file=None), command="benchmark") as engine:
         engine.warm()
         files = len(list(pictures.iterdir()))
         before = cpu_seconds()
         ingest([str(pictures)], engine=engine, tenant=DEFAULT_TENANT)
-        return (cpu_seconds() - before) / files * 1000, engine.encoder.space.pixels.size
+        return (cpu_seconds() - before) / files * 1000, engine.encoder.space.pixels
 
 
-def carried_ms(sent: int, side: int, *, shared: bool) -> float:
-    """Have pictures carried there and back; give the processor time of both processes, ms a picture."""
-    length = side * side * 3
-    file = os.memfd_create("pixels") if shared else 0
-    ours, theirs = socket.socketpair()
-    words = [sys.executable, "-m", "benchmarks.decoder_pipe", "--child", str(length), str(file)]
-    if shared:
-        os.ftruncate(file, length)
-    memory = mmap.mmap(file, length) if shared else None
-    child = subprocess.Popen(words, stdin=theirs.fileno(), pass_fds=[file] if shared else [])
-    theirs.close()
-    try:
-        picture = os.urandom(sent)
-        ask(ours, picture, memory, length)  # it has started
-        effort = asked(ours, picture, memory, length)
-    finally:
-        ours.close()
-        child.wait(60)
-        if shared:
-            os.close(file)
-    return effort.cpu_s / REQUESTS * 1000
-
-
-def asked(channel: socket.socket, picture: bytes, memory: mmap.mmap | None, length: int) -> Effort:
-    """Ask many times."""
-    cpu, start = cpu_seconds(), time.perf_counter()
-    for _ in range(REQUESTS):
-        ask(channel, picture, memory, length)
-    return Effort(time.perf_counter() - start, cpu_seconds() - cpu)
-
-
-def ask(
-    channel: socket.socket, picture: bytes, memory: mmap.mmap | None, length: int
-) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
-    """Send a file, and give the pixels."""
-    send_frame(channel, HEADER, [picture])
-    answer = receive_frame(channel, max_body_bytes=MOST_BYTES)
-    if memory is None:
-        return np.frombuffer(answer.body, np.uint8, count=length)
-    return np.frombuffer(memory, np.uint8, count=length).copy()
-
-
-def answer_all(length: int, file: int) -> None:
-    """Answer as a decoder does that has its pixels already."""
-    channel = socket.socket(fileno=os.dup(0))
-    pixels, thumbnail = np.frombuffer(os.urandom(length), np.uint8), os.urandom(THUMBNAIL_BYTES)
-    memory = mmap.mmap(file, length) if file else None
-    while True:
-        try:
-            receive_frame(channel, max_body_bytes=MOST_BYTES)
-        except Closed:
-            return
-        if memory is None:
-            send_frame(channel, HEADER, [pixels.data, thumbnail])
-        else:
-            np.frombuffer(memory, np.uint8, count=length)[:] = pixels
-            send_frame(channel, HEADER, [thumbnail])
+def carried_ms(picture: bytes, spec: PixelSpec, *, shared: bool) -> float:
+    """Have a picture carried there and back; give the processor time of both processes, ms a picture."""
+    with ExitStack() as changed:
+        changed.enter_context(patch("phosphene.decoding._CHILD", "benchmarks.ready_decoder"))
+        if not shared:
+            changed.enter_context(patch("phosphene.decoder_memory.share", lambda: (None, NO_FILE)))
+        pool = DecoderPool(processes=1, limits=LIMITS, timeout_s=60, memory_bytes=2 * 2**30)
+        changed.enter_context(pool)
+        pool.decode(picture, spec=spec).result()  # it has started
+        before = cpu_seconds()
+        for _ in range(REQUESTS):
+            pool.decode(picture, spec=spec).result()
+        return (cpu_seconds() - before) / REQUESTS * 1000
 
 
 if __name__ == "__main__":
