@@ -75,9 +75,13 @@ def ingest(
         catalog = engine.catalog
         with _Closing(ingest_id, engine, owner) as closing:
             declared = catalog.fields(tenant)
-            sources = open_sources(
-                specs, replace(options or SourceOptions(), max_bytes=engine.limits.max_bytes, fields=declared)
+            within = replace(
+                options or SourceOptions(),
+                max_bytes=engine.limits.max_bytes,
+                max_download_bytes=engine.settings.max_download_bytes,
+                fields=declared,
             )
+            sources = open_sources(specs, within)
             closing.ingest_id = ingest_id = ingest_id or catalog.start_ingest(tenant, specs)
             fields = DeclaredFields(declared, lambda new: engine.declare_fields(tenant, new))
             fields.declare(sources.fields)

@@ -24,12 +24,14 @@ from indexer.sources.items import (
     printable,
     suffix_of,
     unread_format,
+    unreadable,
 )
 from indexer.sources.join import KEY_COLUMNS, MetadataTable
 from indexer.sources.local import LocalFiles
 from indexer.sources.local import has_glob as has_local_glob
 from indexer.sources.manifest import (
     Files,
+    Listing,
     Manifest,
     is_address,
     is_manifest,
@@ -40,6 +42,7 @@ from indexer.sources.manifest import (
 from indexer.sources.remote import RemoteFiles
 from indexer.sources.remote import has_glob as has_remote_glob
 from indexer.sources.urls import UrlList
+from indexer.sources.web import WebFiles, name_of
 from phosphene.errors import InvalidInput
 from phosphene.types import Field
 
@@ -110,6 +113,28 @@ class _ArchivePart:
 
 
 @dataclass(slots=True)
+class _WebArchivePart:
+    """An archive on the web: fetched when it is its turn, gone when it was read."""
+
+    files: WebFiles
+    max_bytes: int
+    skipped: int = 0
+
+    def __iter__(self) -> Iterator[tuple[str, SourceItem]]:
+        try:
+            part = _ArchivePart(Archive(self.files, max_bytes=self.max_bytes))
+        except InvalidInput as error:
+            yield "", unreadable(self.files.uri(self.files.root), str(error))
+            return
+        yield from part
+        self.skipped = part.skipped
+        self.files.close()
+
+    def count(self) -> int | None:
+        return None
+
+
+@dataclass(slots=True)
 class _GlobPart:
     """What a pattern matches: pictures, and archives and manifests one after the other."""
 
@@ -146,20 +171,16 @@ class Sources:
         """Raise InvalidInput and InvalidManifest where a spec can't be read."""
         self._options = options
         self._fetcher: Fetcher | None = None
+        self._web_files: list[WebFiles] = []
         self._table: MetadataTable | None = None
         self.fields: tuple[Field, ...] = ()
-        if options.metadata is not None:
-            if not options.local_files:
-                raise InvalidInput("metadata files are read on the machine of the data folder only")
-            manifest = Manifest(
-                require_manifest(options.metadata),
-                column_map=options.column_map,
-                declared=options.fields,
-                file_columns=KEY_COLUMNS,
-            )
-            self._add_fields(manifest)
-            self._table = MetadataTable(manifest)
-        self._parts = [self._open(spec) for spec in specs]
+        try:
+            if options.metadata is not None:
+                self._table = self._open_metadata(options.metadata)
+            self._parts = [self._open(spec) for spec in specs]
+        except BaseException:
+            self.close()
+            raise
 
     def __iter__(self) -> Iterator[SourceItem]:
         """Yield the pictures. Bounded memory, however many there are."""
@@ -188,13 +209,23 @@ class Sources:
             self._fetcher.close()
         if self._table is not None:
             self._table.close()
+        for files in self._web_files:
+            files.close()
+
+    def _open_metadata(self, spec: str) -> MetadataTable:
+        manifest = Manifest(
+            require_manifest(spec, self._listing(spec)),
+            column_map=self._options.column_map,
+            declared=self._options.fields,
+            file_columns=KEY_COLUMNS,
+        )
+        self._add_fields(manifest)
+        return MetadataTable(manifest)
 
     def _open(self, spec: str) -> _Part:
         if spec.startswith(WEB_SCHEMES):
-            self._require_fetching(spec)
-            return _Listed(partial(self._from_web, [spec]), 1)
-        if not self._options.local_files:
-            raise InvalidInput(f"{printable(spec)!r} is no http or https address; only those are taken here")
+            return self._open_web(spec)
+        self._require_local_files(spec)
         if "\x00" in spec or not spec.strip():
             raise InvalidInput(f"{printable(spec)!r} is no source: name a folder, a file, a pattern or an address")
         if has_remote_glob(spec) if is_address(spec) else has_local_glob(spec):
@@ -207,6 +238,13 @@ class Sources:
             return _FolderPart(Folder(files, self._options.max_bytes))
         return self._open_file(files)
 
+    def _open_web(self, url: str) -> _Part:
+        self._require_fetching(url)
+        name = name_of(url)
+        if is_archive(name):
+            return _WebArchivePart(self._on_web(url), self._options.max_bytes)
+        return self._open_list(self._on_web(url)) or _Listed(partial(self._from_web, [url]), 1)
+
     def _open_glob(self, spec: str) -> _Part:
         files = open_files(spec)
         if next(iter(files.matches()), None) is None:
@@ -214,6 +252,16 @@ class Sources:
         return _GlobPart(files, self._open, self._options.max_bytes)
 
     def _open_file(self, files: Files) -> _Part:
+        if is_archive(files.root):
+            return _ArchivePart(Archive(files, max_bytes=self._options.max_bytes))
+        if (part := self._open_list(files)) is not None:
+            return part
+        folder = Folder(files, self._options.max_bytes)
+        entry = files.found(files.root, suffix_of(files.root))
+        return _Listed(lambda: iter([folder.single(entry)]), 1)
+
+    def _open_list(self, files: Listing) -> _Part | None:
+        """Open a manifest or a list of addresses; None where it is neither by name."""
         name = files.root
         if is_manifest(name):
             manifest = Manifest(
@@ -224,15 +272,11 @@ class Sources:
             )
             self._add_fields(manifest)
             return _Listed(partial(self._rows, manifest), manifest.rows)
-        if is_archive(name):
-            return _ArchivePart(Archive(files, max_bytes=self._options.max_bytes))
         if suffix_of(name) == URL_LIST_SUFFIX:
             urls = UrlList(files)
             self._require_fetching(next(iter(urls), files.uri(name)))
             return _Listed(partial(self._from_web, urls), len(urls))
-        folder = Folder(files, self._options.max_bytes)
-        entry = files.found(files.root, suffix_of(name))
-        return _Listed(lambda: iter([folder.single(entry)]), 1)
+        return None
 
     def _add_fields(self, manifest: Manifest) -> None:
         known = {field.name for field in self.fields}
@@ -242,9 +286,11 @@ class Sources:
         for row in manifest:
             yield with_description(self._file_of(row.file, manifest.files), row.described)
 
-    def _file_of(self, file: str, manifest_files: Files) -> SourceItem:
+    def _file_of(self, file: str, manifest_files: Listing) -> SourceItem:
         if file.startswith(WEB_SCHEMES):
             return self._web_item(file)
+        if isinstance(manifest_files, WebFiles):  # it may not name files of this machine: the fetcher refuses them
+            return self._web_item(manifest_files.beside(file))
         files: Files = RemoteFiles(file) if is_address(file) else manifest_files
         path = files.root if is_address(file) else files.beside(file.removeprefix("file://"))
         return item_of(files.found(path, file), files, self._options.max_bytes)
@@ -253,10 +299,28 @@ class Sources:
         return map(self._web_item, urls)
 
     def _web_item(self, url: str) -> SourceItem:
+        return SourceItem(uri=printable(url), fingerprint=None, read=partial(self._fetching(url).fetch, url))
+
+    def _fetching(self, url: str) -> Fetcher:
         if self._fetcher is None:
             self._require_fetching(url)
             self._fetcher = Fetcher(max_bytes=self._options.max_bytes)
-        return SourceItem(uri=url, fingerprint=None, read=partial(self._fetcher.fetch, url))
+        return self._fetcher
+
+    def _on_web(self, url: str) -> WebFiles:
+        files = WebFiles(url, fetcher=self._fetching(url), max_bytes=self._options.max_download_bytes)
+        self._web_files.append(files)
+        return files
+
+    def _listing(self, spec: str) -> Listing:
+        if spec.startswith(WEB_SCHEMES):
+            return self._on_web(spec)
+        self._require_local_files(spec)
+        return open_files(spec)
+
+    def _require_local_files(self, spec: str) -> None:
+        if not self._options.local_files:
+            raise InvalidInput(f"{printable(spec)!r} is no http or https address; only those are taken here")
 
     def _require_fetching(self, url: str) -> None:
         if not self._options.fetch_urls:

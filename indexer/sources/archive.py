@@ -32,7 +32,7 @@ from indexer.sources.items import (
     unreadable,
 )
 from indexer.sources.local import LocalFiles, too_many_bytes
-from indexer.sources.remote import RemoteFiles
+from indexer.sources.manifest import Listing
 from phosphene.errors import InvalidInput, PictureFault
 
 MAX_SIDECAR_BYTES = 2**20
@@ -58,7 +58,7 @@ class _Group:
 class Archive:
     """The pictures of one tar."""
 
-    def __init__(self, files: LocalFiles | RemoteFiles, *, max_bytes: int) -> None:
+    def __init__(self, files: Listing, *, max_bytes: int) -> None:
         """Open it and read its first header. Raises InvalidInput where it is no tar."""
         self._files = files
         self._max_bytes = max_bytes

@@ -1,4 +1,4 @@
-"""Pictures from the web: only public addresses, resolved once and pinned, checked again on every redirect.
+"""Files from the web: only public addresses, resolved once and pinned, checked again on every redirect.
 
 A name is resolved here, and the connection goes to the address that was checked, so that a name which resolves to a
 public address now and to 127.0.0.1 a moment later gains nothing. TLS still verifies the name. No proxy is used, since
@@ -13,6 +13,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import IO
 
 import httpx2
 
@@ -22,12 +25,22 @@ MAX_REDIRECTS = 5
 ATTEMPTS = 3
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 15.0
-TOTAL_TIMEOUT_S = 60.0  # one answer, however slowly it drips
+TOTAL_TIMEOUT_S = 60.0  # one picture, however slowly it drips
+DOWNLOAD_TIMEOUT_S = 3600.0  # one manifest or archive
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 _MAX_WAIT_S = 10.0
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 Resolve = Callable[[str, int], Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowance:
+    """What one answer may take."""
+
+    max_bytes: int
+    setting: str  # that holds them
+    total_s: float
 
 
 class _TryAgain(Exception):
@@ -58,7 +71,7 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 class Fetcher:
-    """Fetches pictures; thread-safe. `allowed` and `resolve` are for tests that serve from this machine."""
+    """Fetches pictures and lists; thread-safe. `allowed` and `resolve` are for tests that serve from this machine."""
 
     def __init__(
         self,
@@ -84,9 +97,18 @@ class Fetcher:
 
     def fetch(self, url: str) -> bytes:
         """Fetch a picture, trying again where that may help. Raises PictureError."""
+        into = BytesIO()
+        self._try(url, into, _Allowance(self._max_bytes, "PHOSPHENE_MAX_PICTURE_BYTES", TOTAL_TIMEOUT_S))
+        return into.getvalue()
+
+    def download(self, url: str, into: IO[bytes], *, max_bytes: int) -> None:
+        """Fetch a manifest, a list or an archive into a file. Raises PictureError and OSError."""
+        self._try(url, into, _Allowance(max_bytes, "PHOSPHENE_MAX_DOWNLOAD_BYTES", DOWNLOAD_TIMEOUT_S))
+
+    def _try(self, url: str, into: IO[bytes], allowance: _Allowance) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._follow(url)
+                return self._follow(url, into, allowance)
             except _TryAgain as error:
                 if attempt == ATTEMPTS:
                     raise _unreadable(f"{error} ({ATTEMPTS} attempts)") from error
@@ -100,17 +122,17 @@ class Fetcher:
         self._closed.set()
         self._client.close()
 
-    def _follow(self, url: str) -> bytes:
-        deadline = time.monotonic() + TOTAL_TIMEOUT_S
+    def _follow(self, url: str, into: IO[bytes], allowance: _Allowance) -> None:
+        deadline = time.monotonic() + allowance.total_s
         for _ in range(MAX_REDIRECTS + 1):
-            answer = self._get(_checked_url(url), deadline)
-            if isinstance(answer, bytes):
-                return answer
-            url = answer
+            further = self._get(_checked_url(url), into, allowance, deadline)
+            if further is None:
+                return
+            url = further
         raise _unreadable(f"more than {MAX_REDIRECTS} redirects, the last to {url[:200]}")
 
-    def _get(self, url: httpx2.URL, deadline: float) -> bytes | str:
-        """Return the bytes, or the address of the next hop."""
+    def _get(self, url: httpx2.URL, into: IO[bytes], allowance: _Allowance, deadline: float) -> str | None:
+        """Write the answer, or return the address of the next hop."""
         port = url.port or (443 if url.scheme == "https" else 80)
         address = self._address(url.host, port)
         request = self._client.build_request(
@@ -125,7 +147,8 @@ class Fetcher:
                 if response.has_redirect_location:
                     return str(url.join(response.headers["location"]))
                 self._check_status(response)
-                return self._body(response, deadline)
+                self._write_body(response, into, allowance, deadline)
+                return None
             finally:
                 response.close()
         except (httpx2.TransportError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
@@ -155,22 +178,26 @@ class Fetcher:
             raise _TryAgain(said, float(after) if after.isdecimal() else None)
         raise _unreadable(said)
 
-    def _body(self, response: httpx2.Response, deadline: float) -> bytes:
+    def _write_body(self, response: httpx2.Response, into: IO[bytes], allowance: _Allowance, deadline: float) -> None:
         if response.headers.get("content-encoding", "identity").lower() not in ("identity", ""):
-            raise _unreadable("the server compressed the picture though it was asked not to")
-        parts: list[bytes] = []
+            raise _unreadable("the server compressed the answer though it was asked not to")
+        into.seek(0)  # an earlier attempt may have written some of it
+        into.truncate()
         size = 0
         for part in response.iter_raw():
             size += len(part)
-            if size > self._max_bytes:
+            if size > allowance.max_bytes:
                 raise PictureError(
                     PictureFault.TOO_MANY_BYTES,
-                    f"more than {self._max_bytes:,} bytes (PHOSPHENE_MAX_PICTURE_BYTES); the rest was not fetched",
+                    f"more than {allowance.max_bytes:,} bytes ({allowance.setting}); the rest was not fetched",
                 )
-            if time.monotonic() > deadline or self._closed.is_set():
-                raise _unreadable(f"the answer took longer than {TOTAL_TIMEOUT_S:.0f} s")
-            parts.append(part)
-        return b"".join(parts)
+            if self._closed.is_set():
+                raise _unreadable("the fetch was interrupted")
+            if time.monotonic() > deadline:
+                raise _unreadable(f"the answer took longer than {allowance.total_s:.0f} s")
+            rest = memoryview(part)
+            while rest:  # an unbuffered file may take less at a time
+                rest = rest[into.write(rest) :]
 
 
 def _checked_url(url: str) -> httpx2.URL:

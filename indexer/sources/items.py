@@ -51,6 +51,7 @@ class SourceOptions:
     fetch_urls: bool = False
     local_files: bool = True  # False: http(s) addresses only, for callers who may not read this machine's files
     max_bytes: int = 64 * 2**20
+    max_download_bytes: int = 4 * 2**30  # of a manifest, a list or an archive on the web
     fields: Sequence[Field] = ()
 
 

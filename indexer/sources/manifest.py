@@ -19,6 +19,7 @@ from indexer.fields import MAX_FIELDS, Described, KindOfColumn, brought_to, desc
 from indexer.sources.items import MANIFEST_SUFFIXES, WEB_SCHEMES, printable, suffix_of
 from indexer.sources.local import LocalFiles
 from indexer.sources.remote import RemoteFiles
+from indexer.sources.web import WebFiles
 from phosphene.errors import InvalidInput, InvalidManifest
 from phosphene.types import FIELD_NAME, RESERVED_NAMES, Field, FieldKind, FieldValue
 
@@ -28,6 +29,7 @@ _MAX_LINE = 4 * 2**20  # bytes of one row
 _ROWS_AT_ONCE = 256
 
 Files = LocalFiles | RemoteFiles
+Listing = Files | WebFiles  # where a manifest, a list or an archive lies
 
 
 def is_manifest(name: str) -> bool:
@@ -74,7 +76,7 @@ class Manifest:
 
     def __init__(
         self,
-        files: Files,
+        files: Listing,
         *,
         column_map: Mapping[str, str],
         declared: Sequence[Field] = (),
@@ -251,11 +253,10 @@ def is_address(spec: str) -> bool:
     return bool(colons) and head.replace("+", "").isalnum() and ("::" in spec or head not in ("file", "local"))
 
 
-def require_manifest(spec: str) -> Files:
-    """Open what --metadata names. Raises InvalidManifest where it is no manifest."""
-    if not is_manifest(spec):
+def require_manifest(spec: str, files: Listing) -> Listing:
+    """See that what --metadata names is a manifest. Raises InvalidManifest."""
+    if not is_manifest(files.root):
         raise InvalidManifest(f"{printable(spec)!r} is no manifest: its name ends in {', '.join(MANIFEST_SUFFIXES)}")
-    files = open_files(spec)
     try:
         if not files.is_folder():
             return files

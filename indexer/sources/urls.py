@@ -6,14 +6,14 @@ import io
 from collections.abc import Iterator
 
 from indexer.sources.items import WEB_SCHEMES
-from indexer.sources.manifest import Files
+from indexer.sources.manifest import Listing
 from phosphene.errors import InvalidManifest
 
 
 class UrlList:
     """A list that was checked line by line. Iterates over the file, so its length does not matter."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Listing) -> None:
         """Raise InvalidManifest with the line that is no address."""
         self._files = files
         self._length = sum(1 for _ in self)

@@ -49,11 +49,13 @@ def ingest(
             "Or: status [INGEST], which lists ingests, or what one of them could not use.",
         ),
     ],
-    metadata: Annotated[Path | None, typer.Option(help="Manifest joined to the pictures by file name.")] = None,
+    metadata: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Manifest joined to the pictures by file name; or its address.")
+    ] = None,
     column_map: Annotated[
         str | None, typer.Option(help="Manifest columns: file=path,title=caption,year=date_created.")
     ] = None,
-    fetch_urls: Annotated[bool, typer.Option("--fetch-urls", help="Fetch pictures from http(s) addresses.")] = False,
+    fetch_urls: Annotated[bool, typer.Option("--fetch-urls", help="Fetch from public http(s) addresses.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Start it and come back (needs a server).")] = False,
     keywords: Annotated[
         bool, typer.Option("--keywords", help="Give new pictures automatic keywords, too (PHOSPHENE_AUTO_KEYWORDS).")

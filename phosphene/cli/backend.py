@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
@@ -64,7 +63,7 @@ class Ingested:
     """An ingest as the command line understood it."""
 
     specs: tuple[str, ...]
-    metadata: Path | None
+    metadata: str | None
     column_map: Mapping[str, str]
     fetch_urls: bool
     wait: bool

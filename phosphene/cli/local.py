@@ -217,7 +217,7 @@ class LocalBackend:
         if not asked.wait:
             return self._send(asked)
         options = SourceOptions(
-            metadata=str(asked.metadata) if asked.metadata else None,
+            metadata=asked.metadata,
             column_map=asked.column_map,
             fetch_urls=asked.fetch_urls or self._settings.fetch_urls,
             max_bytes=self._settings.max_picture_bytes,
@@ -245,7 +245,7 @@ class LocalBackend:
         job: dict[str, JSON] = {
             "tenant": DEFAULT_TENANT,
             "sources": list(asked.specs),
-            "metadata": str(asked.metadata) if asked.metadata else None,
+            "metadata": asked.metadata,
             "column_map": dict(asked.column_map),
             "fetch_urls": asked.fetch_urls or self._settings.fetch_urls,
             "local_files": True,

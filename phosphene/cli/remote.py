@@ -150,13 +150,15 @@ class RemoteBackend:
         """Let the server ingest; paths are of its machine, so they are made absolute here."""
         body: dict[str, object] = {"sources": [self._absolute(spec) for spec in asked.specs]}
         if asked.metadata is not None:
-            body["metadata"] = self._absolute(str(asked.metadata))
+            body["metadata"] = self._absolute(asked.metadata)
         if asked.column_map:
             body["column_map"] = dict(asked.column_map)
         if asked.fetch_urls:
-            raise InvalidInput(
-                "a running server decides itself whether it fetches: start it with PHOSPHENE_FETCH_URLS=true"
-            )
+            if not self._local:
+                raise InvalidInput(
+                    "a server elsewhere decides itself whether it fetches: start it with PHOSPHENE_FETCH_URLS=true"
+                )
+            body["fetch_urls"] = True
         started = self._post("/v1/ingests", body, IngestResponse)
         return self._follow(started) if asked.wait else started
 

@@ -25,15 +25,17 @@ class IngestRequest(Body):
     sources: list[Annotated[Text, Field(min_length=1)]] = Field(
         min_length=1,
         max_length=MAX_SOURCES,
-        description="http(s) addresses where PHOSPHENE_FETCH_URLS is on; callers with the local token may name "
+        description="http(s) addresses where PHOSPHENE_FETCH_URLS is on, of pictures, manifests (.csv, .tsv, .jsonl, "
+        ".parquet), lists of addresses (.txt) and archives (.tar, .tar.gz); callers with the local token may name "
         "folders, files, globs, manifests and archives of the server's machine",
     )
-    metadata: Text | None = Field(None, description="a manifest with metadata for the files of a folder")
+    metadata: Text | None = Field(None, description="a manifest with metadata for the files of a folder or archive")
     column_map: dict[Text, Text] = Field(
         default_factory=dict, max_length=MAX_FIELDS, description="which column of a manifest holds file, title, a field"
     )
     fetch_urls: bool | None = Field(
-        None, description="fetch pictures that a manifest names by address; unset: as the server is configured"
+        None,
+        description="fetch from http(s) addresses, for callers with the local token; unset: PHOSPHENE_FETCH_URLS",
     )
 
 

@@ -238,6 +238,9 @@ def test_commands_use_the_server_that_holds_the_folder(desk: Desk, server: str) 
     assert (filtered.status, filtered.json["hits"]) == (0, [])
     again = desk.run("ingest", "pictures", "--json")
     assert (again.status, again.json["counts"]["unchanged"]) == (0, PICTURES), again.err
+    fetched = desk.run("ingest", "--fetch-urls", "http://127.0.0.1:9/m.csv", "--metadata", "http://127.0.0.1:9/m.csv")
+    assert fetched.status == 1
+    assert "http://127.0.0.1:9/m.csv: 127.0.0.1 is not on the public internet" in fetched.err + fetched.out
     assert desk.run("verify").status == 0
     assert server in desk.run("doctor").out
     second = desk.run("serve", "--port", "0")

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import csv
+import io
 import ipaddress
+import resource
 import socket
 import ssl
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -17,9 +24,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
+import indexer.sources
+from indexer.sources import SourceOptions, open_sources
 from indexer.sources import fetch as fetching
 from indexer.sources.fetch import Fetcher, is_public
-from phosphene.errors import PictureError, PictureFault
+from phosphene.assemble import Engine
+from phosphene.errors import InvalidInput, InvalidManifest, PictureError, PictureFault
+from tests.indexer.conftest import save_picture, watch
+from tests.indexer.running import counts, quarantined, run
 
 MAX_BYTES = 100_000
 
@@ -288,3 +300,112 @@ def test_tls_is_verified_for_the_name_though_the_address_is_pinned(
     )
     assert asked == ["pictures.test"]
     assert site.asked == []
+
+
+@pytest.fixture
+def web(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """The site as part of the public internet, for sources."""
+    known = partial(
+        Fetcher,
+        allowed=lambda address: address == "127.0.0.1",
+        resolve=lambda host, _: ["127.0.0.1"] if host.endswith(".test") else ["127.0.0.2"],
+        backoff_s=0.01,
+    )
+    monkeypatch.setattr(indexer.sources, "Fetcher", known)
+    return site
+
+
+def as_csv(*rows: tuple[str, ...]) -> bytes:
+    written = io.StringIO()
+    csv.writer(written).writerows(rows)
+    return written.getvalue().encode()
+
+
+def as_tar(**members: bytes) -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as tar:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return written.getvalue()
+
+
+def test_manifests_and_lists_on_the_web_name_pictures_beside_them(web: Site) -> None:
+    rows = [("file", "title"), ("a#1.jpg", "A"), (web.url("/b.jpg"), "B"), ("/c.jpg", "C"), ("file:///etc/passwd", "D")]
+    table = io.BytesIO()
+    pq.write_table(pa.table({"file": [file for file, _ in rows[1:]], "title": [title for _, title in rows[1:]]}), table)
+    web.pages["/shop/m.csv?key=1"] = answer(200, as_csv(*rows))
+    web.pages["/shop/m.parquet"] = answer(200, table.getvalue())
+    web.pages["/shop/list.txt"] = answer(200, f"# one\n{web.url('/b.jpg')}\n".encode())
+    for path in ("/shop/a%231.jpg", "/b.jpg", "/c.jpg"):
+        web.pages[path] = answer(200, path.encode())
+    outside = SourceOptions(fetch_urls=True, local_files=False)
+    for manifest in ("/shop/m.csv?key=1", "/shop/m.parquet"):
+        sources = open_sources([web.url(manifest)], outside)
+        assert sources.count() == 4
+        items = list(sources)
+        assert [(item.title, item.read()) for item in items[:3]] == [
+            ("A", b"/shop/a%231.jpg"),
+            ("B", b"/b.jpg"),
+            ("C", b"/c.jpg"),
+        ]
+        with pytest.raises(PictureError, match="no http or https address"):
+            items[3].read()
+        sources.close()
+    listed = open_sources([web.url("/shop/list.txt")], outside)
+    assert [item.read() for item in listed] == [b"/b.jpg"]
+
+
+def test_metadata_may_lie_on_the_web(web: Site, tmp_path: Path) -> None:
+    web.pages["/m.csv"] = answer(200, as_csv(("file", "title"), ("0.png", "Nought")))
+    save_picture(tmp_path / "0.png", seed=0)
+    sources = open_sources([str(tmp_path)], SourceOptions(fetch_urls=True, metadata=web.url("/m.csv")))
+    assert [item.title for item in sources] == ["Nought"]
+    sources.close()
+
+
+def test_what_can_not_be_had_of_the_web_is_said_before_the_first_picture(web: Site) -> None:
+    web.pages["/gone.csv"] = answer(404)
+    web.pages["/wrong.csv"] = answer(200, as_csv(("title",), ("A",)))
+    web.pages["/large.csv"] = answer(200, as_csv(("file",), *([("a.jpg",)] * 1000)))
+    inside = f"http://inside.example:{web.port}/m.csv"
+    for spec, reason in [
+        (web.url("/gone.csv"), r"/gone.csv: the server answers 404"),
+        (inside, "inside.example is not on the public internet"),
+        (web.url("/large.csv"), r"more than 2,000 bytes \(PHOSPHENE_MAX_DOWNLOAD_BYTES\)"),
+    ]:
+        with pytest.raises(InvalidInput, match=reason):
+            open_sources([spec], SourceOptions(fetch_urls=True, max_download_bytes=2000))
+    with pytest.raises(InvalidManifest, match=r"/wrong.csv: row 1: no column names the picture"):
+        open_sources([web.url("/wrong.csv")], SourceOptions(fetch_urls=True))
+    with pytest.raises(InvalidInput, match="PHOSPHENE_FETCH_URLS"):
+        open_sources(["/nowhere"], SourceOptions(metadata=web.url("/gone.csv")))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(InvalidInput, match=r"/large.csv can't be kept in .*: File too large"):
+            open_sources([web.url("/large.csv")], SourceOptions(fetch_urls=True))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_archives_on_the_web_are_ingested_and_their_members_known_again(
+    web: Site, engine: Engine, tmp_path: Path
+) -> None:
+    pictures = {f"{seed}.png": save_picture(tmp_path / f"{seed}.png", seed=seed).read_bytes() for seed in range(3)}
+    shard = as_tar(**pictures, **{"0.txt": b"Nought"})
+    web.pages["/0.tar"] = answer(200, shard)
+    web.pages["/1.tar"] = answer(404)
+    sources = (web.url("/0.tar"), web.url("/1.tar"))
+    assert counts(run(engine, *sources, fetch_urls=True)) == (3, 0, 0, 1)
+    (bad,) = quarantined(engine).values()
+    assert (bad.uri, bad.fault) == (web.url("/1.tar"), PictureFault.UNREADABLE)
+    assert "404 Not Found" in bad.reason
+    watched = watch(engine)
+    assert counts(run(engine, *sources, fetch_urls=True)) == (0, 3, 0, 1)
+    assert watched.pictures == 0
+    web.pages["/0.tar"] = answer(200, shard[:1200])
+    cut = run(engine, sources[0], fetch_urls=True)
+    assert cut.counts.quarantined == 1
+    assert "the archive is damaged and was read up to" in quarantined(engine)["0.tar"].reason

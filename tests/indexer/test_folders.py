@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
 import socket
+import tarfile
 import zipfile
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from indexer.sources import SourceItem, SourceOptions, open_sources
@@ -218,6 +222,38 @@ def test_fsspec_folders_files_patterns_and_manifests(memory_folder: str) -> None
     assert (row.uri, row.read(), row.metadata) == (f"{memory_folder}/sub/a.jpg", b"ay", {"year": 1990})
     with pytest.raises(InvalidInput, match="does not exist"):
         items_of(f"{memory_folder}/nowhere")
+
+
+def test_folders_patterns_manifests_archives_and_metadata_on_s3(s3_url: str) -> None:
+    files = fsspec.filesystem("s3", skip_instance_cache=True)
+    table, shard = io.BytesIO(), io.BytesIO()
+    pq.write_table(pa.table({"file": ["sub/a.jpg"], "title": ["Ay"]}), table)
+    with tarfile.open(fileobj=shard, mode="w:gz") as tar:
+        for name in ("x.jpg", "x.txt"):
+            member = tarfile.TarInfo(name)
+            member.size = len(name)
+            tar.addfile(member, io.BytesIO(name.encode()))
+    for name, data in {
+        "b.jpg": b"bee",
+        "sub/a.jpg": b"ay",
+        "m.parquet": table.getvalue(),
+        "0.tar.gz": shard.getvalue(),
+    }.items():
+        files.pipe(f"{s3_url.removeprefix('s3://')}/{name}", data)
+    folder, again = items_of(s3_url), items_of(s3_url)
+    assert [(item.uri, item.read()) for item in folder] == [
+        (f"{s3_url}/b.jpg", b"bee"),
+        (f"{s3_url}/sub/a.jpg", b"ay"),
+    ]
+    assert [item.fingerprint for item in folder] == [item.fingerprint for item in again] != [None, None]
+    assert [item.read() for item in items_of(f"{s3_url}/**/*.jpg")] == [b"bee", b"ay"]
+    (row,) = items_of(f"{s3_url}/m.parquet")
+    assert (row.uri, row.title, row.read()) == (f"{s3_url}/sub/a.jpg", "Ay", b"ay")
+    assert row.fingerprint == folder[1].fingerprint
+    (member_of,) = items_of(f"{s3_url}/0.tar.gz")
+    assert (member_of.title, member_of.read()) == ("x.txt", b"x.jpg")
+    described = items_of(s3_url, options=SourceOptions(metadata=f"{s3_url}/m.parquet"))
+    assert [item.title for item in described] == [None, "Ay"]
 
 
 def test_remote_files_over_the_limit_are_refused(memory_folder: str) -> None:

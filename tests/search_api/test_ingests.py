@@ -127,6 +127,11 @@ def test_private_addresses_are_not_fetched(tmp_path: Path) -> None:
             refused = served.client.post("/v1/search", json={"image_url": url})
             assert refused.status_code == 422
             assert refused.json()["fault"] == "unreadable"
+        for name in ("pictures.csv", "pictures.txt"):
+            asked = served.client.post("/v1/ingests", json={"sources": [f"{served.url}/{name}"]}).json()
+            failed = finished(served, asked)
+            assert failed["state"] == "failed"
+            assert f"/{name}: 127.0.0.1 is not on the public internet" in failed["error"]
 
 
 def test_verify_compares_the_stores(empty: Served, folder: Path) -> None:
