@@ -148,6 +148,8 @@ class _Lane:
                     self._handlers[name](**arguments)
             except Unavailable as error:
                 log.warning("job %s: %s; the next sweep tries again", name, error)
+            except InvalidInput as error:  # of whoever asked for it, who is told
+                log.warning("job %s: %s", name, error)
             except Exception:  # whatever a job does, the next one gets its turn
                 log.exception("job %s failed; the next sweep finds what it left", name)
         _LIFE.reset(set_back)
