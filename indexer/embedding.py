@@ -6,19 +6,25 @@ given up in the end; one that was tried before is tried alone, so that its neigh
 
 from __future__ import annotations
 
+import contextvars
 import logging
+import math
 import threading
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 import numpy as np
 
 from indexer.holding import holding
+from indexer.lookahead import decode_ahead
 from indexer.new_labels import label_new
 from indexer.payload import payload_of
+from indexer.sources.items import SourceItem
 from phosphene import metrics
 from phosphene.assemble import Engine
 from phosphene.blobs import original_key
@@ -32,7 +38,9 @@ from phosphene.types import AssetId, Float32, Pixels, TenantId, UnitEmbeddings, 
 from phosphene.vectors.base import Payload
 
 MAX_ATTEMPTS = 4
-_READERS = 8
+IDS_IN_A_TASK = 64
+PARTS = 4  # of a chunk: so much of it is read, encoded and written at a time
+_FEWEST_IN_A_PART = 8
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +113,6 @@ def store(
     """Write the points of a batch, then note them as indexed, and quarantine what could not be encoded."""
     with metrics.embed_stage("upsert"):
         _store(engine, space, owners, ids, embedded)
-    metrics.BATCH_FILL.observe(len(ids) / space.batch_size)
     metrics.EMBEDDED.inc(len(embedded.kept))
     show_life()
 
@@ -176,6 +183,11 @@ def assets_of(engine: Engine, owners: Mapping[AssetId, TenantId]) -> dict[AssetI
     for tenant, ids in by_tenant.items():
         assets |= engine.catalog.assets(tenant, ids)
     return assets
+
+
+def task_size(space: OpenSpace) -> int:
+    """Tell how many pictures a task carries: some 64, or a batch where batches are larger."""
+    return max(IDS_IN_A_TASK, space.batch_size)
 
 
 def embed_assets(asset_ids: Sequence[AssetId], *, engine: Engine, spaces: Sequence[OpenSpace] | None = None) -> int:
@@ -293,45 +305,62 @@ def _holding(items: Sequence[WorkItem], engine: Engine) -> AbstractContextManage
 
 
 def _embed_from_blobs(items: Sequence[WorkItem], engine: Engine, space: OpenSpace) -> int:
+    """Embed a chunk part by part: while one is encoded, the next is read and decoded and the one before is written."""
     owners = {item.asset_id: item.tenant for item in items}
     assets = list(assets_of(engine, owners).values())
-    ids: list[AssetId] = []
-    pixels: list[Pixels] = []
-    for asset, picture in zip(assets, _decoded(assets, engine, space), strict=True):
-        if isinstance(picture, PictureError):
-            engine.catalog.fail_work(space.space.id, asset.id, picture.fault, str(picture), final=True)
-        elif picture.pixels is not None:
-            ids.append(asset.id)
-            pixels.append(picture.pixels)
-    if not ids:
-        return 0
-    if len(ids) > 1:  # a single upload is waited for
+    if len(assets) > 1:  # a single upload is waited for
         space.ready_for_pictures()
-    embedded = encode_tolerantly(space.encoder, np.stack(pixels))
-    store(engine, space, {id_: owners[id_] for id_ in ids}, ids, embedded)
-    return len(embedded.kept)
+    size = max(_FEWEST_IN_A_PART, math.ceil(len(assets) / PARTS))
+    encoded = done = 0
+    writing: deque[Future[None]] = deque()
+    with (
+        closing(_decoded(assets, engine, space, max_ahead=2 * size)) as decoded,
+        ThreadPoolExecutor(1, thread_name_prefix="writer") as writer,
+    ):
+        while part := list(islice(decoded, size)):
+            usable: dict[AssetId, Pixels] = {}
+            for id_, picture in part:
+                if isinstance(picture, PictureError):
+                    engine.catalog.fail_work(space.space.id, id_, picture.fault, str(picture), final=True)
+                elif picture.pixels is not None:
+                    usable[id_] = picture.pixels
+            if not usable:
+                continue
+            embedded = encode_tolerantly(space.encoder, np.stack(list(usable.values())))
+            here = contextvars.copy_context()  # log lines, spans and signs of life there belong to the job here
+            of_part = {id_: owners[id_] for id_ in usable}
+            writing.append(writer.submit(here.run, store, engine, space, of_part, list(usable), embedded))
+            while len(writing) > 1 or (writing and writing[0].done()):
+                writing.popleft().result()
+            encoded += len(usable)
+            done += len(embedded.kept)
+        for one in writing:
+            one.result()
+    if encoded:
+        metrics.BATCH_FILL.observe(encoded / space.batch_size)
+    return done
 
 
-def _decoded(assets: Sequence[Asset], engine: Engine, space: OpenSpace) -> list[DecodedPicture | PictureError]:
-    spec = space.space.pixels
-
-    def read(asset: Asset) -> Future[DecodedPicture]:
+def _decoded(
+    assets: Sequence[Asset], engine: Engine, space: OpenSpace, *, max_ahead: int
+) -> Generator[tuple[AssetId, DecodedPicture | PictureError]]:
+    def read(asset: Asset) -> bytes:
         try:
-            with metrics.EMBED_STAGES.labels("read").time():
-                data = engine.blobs.get(original_key(asset.sha256))
+            return engine.blobs.get(original_key(asset.sha256))
         except NotFound as error:
             raise PictureError(
                 PictureFault.UNREADABLE, "its original is gone from the blob store: ingest the file again"
             ) from error
-        return engine.decoders.decode(data, spec=spec, thumbnail=False)
 
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="blob-reader") as readers:
-        reading = [readers.submit(read, asset) for asset in assets]
-        return [_outcome(one) for one in reading]
-
-
-def _outcome(reading: Future[Future[DecodedPicture]]) -> DecodedPicture | PictureError:
-    try:
-        return reading.result().result()
-    except PictureError as error:
-        return error
+    items = [SourceItem(uri="", fingerprint=None, read=partial(read, asset), size=asset.bytes) for asset in assets]
+    pictures = decode_ahead(
+        items,
+        decoders=engine.decoders,
+        spec=space.space.pixels,
+        thumbnail=False,
+        max_ahead=max_ahead,
+        stop=threading.Event(),
+    )
+    with closing(pictures):
+        for asset, picture in zip(assets, pictures, strict=True):
+            yield asset.id, picture.decoded

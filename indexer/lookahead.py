@@ -6,7 +6,7 @@ import contextvars
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -46,7 +46,8 @@ def decode_ahead(
     max_ahead: int,
     stop: threading.Event,
     max_bytes_ahead: int = MAX_BYTES_AHEAD,
-) -> Iterator[ReadPicture]:
+    thumbnail: bool = True,
+) -> Generator[ReadPicture]:
     """Yield each item with its picture, in order, while those behind it are being read and decoded.
 
     At most `max_ahead` pictures and, single large ones apart, `max_bytes_ahead` bytes are held at a time. Ends early
@@ -58,7 +59,7 @@ def decode_ahead(
 
     def read(item: SourceItem) -> tuple[bytes, Future[DecodedPicture]]:
         data = _read(item)
-        return data, decoders.decode(data, spec=spec)
+        return data, decoders.decode(data, spec=spec, thumbnail=thumbnail)
 
     try:
         for item in items:

@@ -22,12 +22,13 @@ from typing import Self
 
 from indexer.backpressure import is_full
 from indexer.declared import DeclaredFields
-from indexer.embedding import Embedded, embed_assets, encode_tolerantly, store, sweep
+from indexer.embedding import Embedded, embed_assets, encode_tolerantly, store, sweep, task_size
 from indexer.intake import Batch, Intake
 from indexer.lookahead import Background
 from indexer.progress import Progress, SilentProgress, Tally
 from indexer.sources import SourceOptions, Sources, open_sources
 from indexer.uploads import add_asset, remove_asset, update_asset_metadata
+from phosphene import metrics
 from phosphene.assemble import Engine
 from phosphene.catalog.records import Ingest, IngestState
 from phosphene.errors import PhospheneError, Unavailable
@@ -38,7 +39,6 @@ __all__ = ["add_asset", "embed_assets", "ingest", "recover", "remove_asset", "sw
 
 BATCHES_AHEAD = 2  # registered and waiting for the encoder
 BATCHES_BEHIND = 2  # encoded and waiting to be written
-IDS_IN_A_TASK = 64
 _GOODBYE_S = 30.0  # how long an interrupted ingest waits for the batch under way
 
 log = logging.getLogger(__name__)
@@ -206,6 +206,7 @@ def _embed_here(batches: Background[Batch], intake: Intake) -> None:
 
 def _write(intake: Intake, batch: Batch, embedded: Embedded) -> None:
     store(intake.engine, intake.space, dict.fromkeys(batch.ids, intake.tenant), batch.ids, embedded)
+    metrics.BATCH_FILL.observe(len(batch.ids) / intake.space.batch_size)
     intake.done(batch)
     counts, lost = batch.counts, len(embedded.failures)
     # A picture that can't be encoded was registered as added, or was known before.
@@ -221,12 +222,13 @@ def _write(intake: Intake, batch: Batch, embedded: Embedded) -> None:
 def _send_away(batches: Background[Batch], intake: Intake, jobs: Jobs | None) -> None:
     intake.tally.stage("registering")
     for batch in batches:
-        for start in range(0, len(batch.ids), IDS_IN_A_TASK):
-            ids = [str(id_) for id_ in batch.ids[start : start + IDS_IN_A_TASK]]
+        size = task_size(intake.space)
+        for start in range(0, len(batch.ids), size):
+            some = batch.ids[start : start + size]
             if is_full(intake.engine):  # nobody waits for room here: this may be the only worker
-                embed_assets(batch.ids[start : start + IDS_IN_A_TASK], engine=intake.engine)
+                embed_assets(some, engine=intake.engine)
             elif jobs is not None:
-                jobs.send(JobName.EMBED, {"asset_ids": [*ids]})
+                jobs.send(JobName.EMBED, {"asset_ids": [str(id_) for id_ in some]})
         intake.done(batch)
         counts = batch.counts
         intake.tally.add(added=counts.added, unchanged=counts.unchanged, updated=counts.updated)

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
 
-from indexer.embedding import embed_assets, sweep_space
+from indexer.embedding import embed_assets, sweep_space, task_size
 from indexer.gates import Options, judge
 from indexer.holding import holding
 from phosphene.assemble import Engine
@@ -32,7 +32,6 @@ from phosphene.model_files import full_name
 from phosphene.open_space import OpenSpace
 
 TICK_S = 5.0  # about as often workers are told to look
-IDS_IN_A_TASK = 64
 STEP_LIMIT_S = 300.0  # of one step of a worker, whose task is ended after 900 s; what is done of it stays done
 CATCH_UP_S = 60.0  # a swap waits so long for pictures that have just come in
 DROP_GRACE_S = 60.0  # for other processes to leave the space that goes
@@ -221,8 +220,9 @@ class _Step:
             if room <= 0 or self._stop.is_set():
                 return False
             ids = self._reindexes.queue_page(reindex, limit=_PAGE)
-            for start in range(0, len(ids), IDS_IN_A_TASK):
-                some = [str(id_) for id_ in ids[start : start + IDS_IN_A_TASK]]
+            size = task_size(self._open(reindex.after))
+            for start in range(0, len(ids), size):
+                some = [str(id_) for id_ in ids[start : start + size]]
                 jobs.send(JobName.EMBED, {"asset_ids": some})
             room -= len(ids)
             if not ids:

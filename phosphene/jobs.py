@@ -372,8 +372,8 @@ def _transport_options(scheme: str) -> dict[str, Any]:
     if scheme.endswith(("amqp", "amqps")):
         return {"confirm_publish": True}
     return {
-        # Above twice the hard limit, or Redis hands out a task that is still running (celery#5935).
-        "visibility_timeout": 2 * TIME_LIMIT_S + 300,
+        # Above twice the hard limit of any task, or Redis hands out one that is still running (celery#5935).
+        "visibility_timeout": 2 * max(TIME_LIMIT_S, GENERATE_LIMIT_S) + 300,
         "queue_order_strategy": OnlineFirst,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_timeout": ANSWER_TIMEOUT_S,

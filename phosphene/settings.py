@@ -90,7 +90,7 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=1024,
-        description="pictures in one forward pass and one task; auto: found on CUDA, else 64",
+        description="pictures at once, and in a task if above 64; auto: found on CUDA, else 64",
     )
     compile: Compiler = Field(
         default=None, description="1: torch.compile for pictures; or its backend: inductor, aot_eager, eager; 0: none"

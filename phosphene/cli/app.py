@@ -219,7 +219,7 @@ def worker(
     queues: Annotated[
         str, typer.Option(help="Which queues, separated by commas.")
     ] = "embed.online,embed,ingest,generate,maintenance",
-    concurrency: Annotated[int, typer.Option(min=1, help="Processes; one for each GPU.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, help="Processes, all on one device. For each GPU one worker.")] = 1,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda:N, mps (PHOSPHENE_DEVICE).")] = None,
 ) -> None:
     """Run a Celery worker on PHOSPHENE_BROKER_URL."""

@@ -16,6 +16,7 @@ from typer.main import get_command
 from phosphene.cli.app import app
 from phosphene.jobs import QUEUE_OF
 from phosphene.settings import PREFIX, Settings
+from workers.celery_app import STOP_S
 
 HOUSE = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = YAML(typ="safe").load((HOUSE / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -99,6 +100,8 @@ def test_every_command_can_be_parsed(name: str) -> None:
             queues = parsed.params.get("queues")
     if command == "worker":
         assert set(str(queues).split(",")) <= set(QUEUE_OF.values())
+        # Else it is killed in the middle of what it would have given back.
+        assert int(OURS[name]["stop_grace_period"].removesuffix("s")) > 2 * STOP_S
 
 
 def test_every_queue_has_a_worker() -> None:

@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,17 +12,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from indexer.embedding import embed_assets
 from indexer.lookahead import Background, decode_ahead
 from indexer.sources.items import SourceItem
 from phosphene.decoding import DecoderPool
 from phosphene.errors import PictureError, PictureFault
+from phosphene.types import Pixels
+from tests.indexer.conftest import OpenEngine, save_pictures, watch
+from tests.indexer.running import assert_all_is_well, registered_only
 
 
 class StandInDecoders:
     """Answers at once, for tests of order and bounds; the real ones decode in every other test."""
 
-    def decode(self, data: bytes, *, spec: object) -> Future[Any]:
+    def decode(self, data: bytes, *, spec: object, thumbnail: bool) -> Future[Any]:
         assert spec is None
+        assert thumbnail
         answer: Future[Any] = Future()
         if data == b"bad":
             answer.set_exception(PictureError(PictureFault.BROKEN, "bad"))
@@ -126,3 +132,37 @@ def test_stop_frees_both_sides() -> None:
     background.join(10)
     assert not background._thread.is_alive()
     assert list(background) == []
+
+
+def test_a_task_reads_encodes_and_writes_at_the_same_time(
+    tmp_path: Path, open_with: OpenEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two steps wait for a forward pass that could not begin if the parts of a chunk came one after the other."""
+    save_pictures(tmp_path / "pictures", 32)
+    with open_with(batch_size=32) as engine:
+        waiting = registered_only(engine, tmp_path / "pictures")
+        begun = [threading.Event() for _ in range(4)]
+        read, write = engine.blobs.get, engine.index.upsert
+        unread = iter(range(32))
+        unwritten = iter(range(4))
+
+        def read_the_last_during_the_first_pass(key: str) -> bytes:
+            if next(unread) == 31:
+                assert begun[0].wait(60)
+            return read(key)
+
+        def write_the_first_during_the_second_pass(*points: Any) -> None:  # noqa: ANN401  the index's
+            if next(unwritten) == 0:
+                assert begun[1].wait(60)
+            write(*points)
+
+        def begin(_: Pixels) -> None:
+            next(one for one in begun if not one.is_set()).set()
+
+        monkeypatch.setattr(engine.blobs, "get", read_the_last_during_the_first_pass)
+        monkeypatch.setattr(engine.index, "upsert", write_the_first_during_the_second_pass)
+        watched = watch(engine, begin)
+        assert embed_assets([asset.id for asset in waiting], engine=engine) == 32
+        assert watched.batches == [8, 8, 8, 8]
+        monkeypatch.undo()
+        assert_all_is_well(engine, 32)

@@ -9,14 +9,25 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 
 import pytest
-from celery import Celery
+from celery import Celery, Task
 from hypothesis import given
 from hypothesis import strategies as st
 from kombu import Connection
 
 from phosphene.errors import InvalidInput, InvalidSettings, Overloaded, PhospheneError, Unavailable
-from phosphene.jobs import QUEUE_OF, QUEUES, TIME_LIMIT_S, CeleryJobs, JobName, LocalJobs, OnlineFirst, make_app
+from phosphene.jobs import (
+    GENERATE_LIMIT_S,
+    QUEUE_OF,
+    QUEUES,
+    TIME_LIMIT_S,
+    CeleryJobs,
+    JobName,
+    LocalJobs,
+    OnlineFirst,
+    make_app,
+)
 from tests.services import free_port, redis_at
+from workers import tasks
 
 
 class Work:
@@ -279,7 +290,9 @@ def test_brokers_that_lose_tasks_are_refused(url: str) -> None:
 
 def test_redis_waits_longer_than_any_task_may_take() -> None:
     options = make_app("redis://x").conf.broker_transport_options
-    assert options["visibility_timeout"] > 2 * TIME_LIMIT_S
+    limits = [task.time_limit for task in vars(tasks).values() if isinstance(task, Task) and task.time_limit]
+    assert set(limits) == {TIME_LIMIT_S, GENERATE_LIMIT_S}
+    assert options["visibility_timeout"] > 2 * max(limits)
 
 
 def test_queues_on_rabbitmq_are_replicated_and_end_redelivery() -> None:
