@@ -14,7 +14,7 @@ from indexer.embedding import embed_assets, sweep
 from indexer.holding import ending_in
 from indexer.pipeline import ingest
 from indexer.reindex import STEP_LIMIT_S, advance
-from indexer.resuming import resume_ingests, take_up
+from indexer.resuming import hand_out_again, resume_ingests, take_up
 from indexer.sources import SourceOptions
 from phosphene.assemble import Engine
 from phosphene.errors import PhospheneError
@@ -80,6 +80,7 @@ def handlers(
         else:
             resume_ingests(engine=engine, jobs=jobs)
             resume_jobs(engine=engine, jobs=jobs)
+            hand_out_again(engine=engine, jobs=jobs)
             with ending_in(SWEEP_LIMIT_S) as enough:
                 sweep(engine=engine, stop=enough)
         compare_waiting(engine=engine, stop=stop, most_s=COMPARE_LIMIT_S)

@@ -1,4 +1,7 @@
-"""Ingests of workers: one at a time is at each, and what a worker left that died is taken up by another."""
+"""Ingests of workers: one at a time is at each, and what a worker left that died is taken up by another.
+
+And pictures whose tasks the broker has lost.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ import threading
 from collections.abc import Callable
 from uuid import uuid4
 
+from indexer.embedding import task_size
 from indexer.holding import holding
 from phosphene.assemble import Engine
 from phosphene.catalog.records import IngestState
 from phosphene.errors import Unavailable
-from phosphene.jobs import JobName, Jobs
+from phosphene.jobs import CeleryJobs, JobName, Jobs
 from phosphene.types import IngestId
 
 MAX_RETRY_S = 300.0  # after the last of them
@@ -19,6 +23,7 @@ MAX_ATTEMPTS = 10  # without one new picture: a worker can be killed by chance w
 IDLE_INGEST_S = 900.0  # an ingest of a command, which no worker takes up, has lost its process after so long
 TELL_AGAIN = 3.0  # leases: nobody has begun, so the broker may have lost the task
 RESUMED_AT_ONCE = 100
+HANDED_OUT_AT_ONCE = 32_768  # pictures; more when these are taken
 
 
 def take_up(
@@ -61,6 +66,25 @@ def take_up(
         with contextlib.suppress(Unavailable):  # the lease ends by itself
             engine.catalog.release_ingest(ingest, owner=owner, retry_in_s=retry_in_s)
         raise
+
+
+def hand_out_again(*, engine: Engine, jobs: Jobs) -> int:
+    """Tell workers of pictures that wait though no task is left for any: the broker has lost these. Gives how many.
+
+    A sweep embeds what waits by itself, but it is one worker, and those with the GPUs may be others.
+    """
+    if not isinstance(jobs, CeleryJobs) or jobs.waiting(JobName.EMBED):
+        return 0
+    told = 0
+    for space in engine.written():
+        ids = engine.catalog.reindexes.left_behind(
+            space.space.id, older_than_s=TELL_AGAIN * engine.settings.lease_s, limit=HANDED_OUT_AT_ONCE
+        )
+        size = task_size(space)
+        for start in range(0, len(ids), size):
+            jobs.send(JobName.EMBED, {"asset_ids": [str(id_) for id_ in ids[start : start + size]]})
+        told += len(ids)
+    return told
 
 
 def resume_ingests(*, engine: Engine, jobs: Jobs) -> int:

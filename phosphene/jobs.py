@@ -277,6 +277,15 @@ class CeleryJobs:
             raise
         metrics.JOBS_SENT.labels(name, "accepted").inc()
 
+    def waiting(self, name: JobName) -> int:
+        """Count what no worker has taken yet from the queue of such jobs. Raises Unavailable."""
+        with self._translated(), self._app.connection_for_write() as connection:
+            try:
+                channel: Any = connection.default_channel  # the broker's own, whose types tell nothing of its methods
+                return int(channel.queue_declare(QUEUE_OF[name], passive=True).message_count)
+            except connection.channel_errors:  # there is no such queue: on Redis an empty one is none
+                return 0
+
     def queues_served(self, *, timeout_s: float) -> frozenset[str]:
         """Name the queues that some worker takes tasks from, of the workers that answer in time. Raises Unavailable."""
         with self._translated():

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from indexer import resuming
 from indexer.jobs import handlers
 from indexer.pipeline import ingest
+from indexer.resuming import hand_out_again
 from phosphene.catalog.records import IngestState
 from phosphene.jobs import JobName
 from phosphene.types import DEFAULT_TENANT as T
@@ -79,7 +81,9 @@ def test_a_producer_that_is_too_fast_is_told_to_come_again(tmp_path: Path, figur
         assert grown < 256 * MB
 
 
-def test_an_ingest_embeds_itself_what_the_queue_has_no_room_for(tmp_path: Path) -> None:
+def test_an_ingest_embeds_itself_what_the_queue_has_no_room_for_and_lost_tasks_are_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with running_fleet("redis", tmp_path) as fleet:
         fleet.environment |= {"PHOSPHENE_MAX_WAITING": str(MAX_WAITING), "PHOSPHENE_BATCH_SIZE": "8"}
         folder, ids = fleet.pictures(40)
@@ -89,6 +93,10 @@ def test_an_ingest_embeds_itself_what_the_queue_has_no_room_for(tmp_path: Path) 
         waiting = fleet.engine.catalog.pending_work(fleet.engine.encoder.space.id)
         assert 0 < waiting <= MAX_WAITING + 8
         assert fleet.indexed(ids) == 40 - waiting
+        fleet.forget_tasks()
+        monkeypatch.setattr(resuming, "TELL_AGAIN", 0)  # as though they had waited for long
+        assert [hand_out_again(engine=fleet.engine, jobs=jobs) for _ in range(2)] == [waiting, 0]
+        assert jobs.waiting(JobName.EMBED) == 1, "all in one task, and not again while it waits"
         handlers(fleet.engine, jobs)[JobName.SWEEP]()
         jobs.close()
         assert fleet.check() == (0, 0)

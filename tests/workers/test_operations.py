@@ -201,8 +201,12 @@ def test_workers_that_are_seen_and_then_gone(cluster: Cluster, broker: str, requ
     wanted = frozenset({"embed", "maintenance"})
     with closing(CeleryJobs(url)) as jobs:
         assert jobs.queues_served(timeout_s=0.5) == frozenset()
+        assert jobs.waiting(JobName.EMBED) == 0
+        jobs.send(JobName.EMBED, {"asset_ids": []})
+        eventually("it waits", lambda: jobs.waiting(JobName.EMBED) == 1)
         with own.worker("--queues", "embed,maintenance") as worker:
             eventually("it says so", lambda: jobs.queues_served(timeout_s=2) == wanted, output=worker.output)
+            assert jobs.waiting(JobName.EMBED) == 0
             worker.stop()
         assert jobs.queues_served(timeout_s=0.5) == frozenset()
     scheme = url.partition(":")[0]
