@@ -1,9 +1,10 @@
-"""Importing open_clip in a quarter of the time.
+"""Importing open_clip in a quarter of the time, and diffusers in a third.
 
 A plain `import open_clip` takes 2.5 s of processor time beyond torch's own (measured on 2 cores), of which 1.9 s go to
 transformers, needed for text towers and tokenizers from the Hugging Face hub only, and to torch's compiler, which
 torchvision and timm import to mark functions that it should leave alone. We compile nothing. So both are kept out
-while open_clip is imported, unless they are there already; afterwards everything can be imported as usual.
+while open_clip is imported, unless they are there already; afterwards everything can be imported as usual. So it is
+with the networks of diffusers, of which only the pipelines of published models need transformers: 4 s become 1.5 s.
 """
 
 from __future__ import annotations
@@ -64,3 +65,15 @@ def restore_transformers() -> None:
             importlib.reload(towers)
             model = importlib.import_module("open_clip.model")
             vars(model)["HFTextEncoder"] = towers.HFTextEncoder
+
+
+def restore_diffusers() -> None:
+    """Forget a diffusers that `light_imports` kept transformers from, so that its pipelines can be imported.
+
+    Who has networks of the former keeps them.
+    """
+    with _LOCK:
+        known = sys.modules.get("diffusers.utils.import_utils")
+        if known is not None and not known.is_transformers_available():
+            for name in [name for name in sys.modules if name.split(".")[0] == "diffusers"]:
+                del sys.modules[name]

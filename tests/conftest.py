@@ -4,6 +4,7 @@ import logging
 import signal
 
 import pytest
+import transformers  # noqa: F401  # so that diffusers is whole in here, whoever imports it first: phosphene/model_imports.py
 
 pytest_plugins = ["tests.demo", "tests.services"]
 

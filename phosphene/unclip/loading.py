@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from phosphene.errors import InvalidSettings, ModelError, ModelNotFound
+from phosphene.model_imports import restore_diffusers
 from phosphene.unclip.base import ClipEncoder, Generator
 from phosphene.unclip.components import MODEL_INDEX, find_folder, first_line, read_json
 
@@ -39,7 +40,9 @@ def load_generator(
         from phosphene.unclip.starter import StarterGenerator
 
         return StarterGenerator(folder, encoder=encoder, device=chosen)
-    match _pipeline_of(folder):
+    pipeline = _pipeline_of(folder)
+    restore_diffusers()
+    match pipeline:
         case "UnCLIPPipeline":
             from phosphene.unclip.karlo import KarloGenerator
 

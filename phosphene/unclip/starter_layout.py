@@ -20,15 +20,18 @@ from pathlib import Path
 from typing import Literal, Self
 
 import torch
-from diffusers import DDPMScheduler, PriorTransformer, UNet2DConditionModel, UNet2DModel
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch.nn import functional
 
 from phosphene.errors import InvalidInput, ModelError
+from phosphene.model_imports import light_imports
 from phosphene.types import Float32
 from phosphene.unclip.base import Sampling
 from phosphene.unclip.components import Untyped, load_component, load_scheduler, sample_size_of
 from phosphene.unclip.pixels import from_pixels, to_pixels
+
+with light_imports():
+    from diffusers import DDPMScheduler, PriorTransformer, UNet2DConditionModel, UNet2DModel
 
 __all__ = [  # all that a trainer needs
     "StarterConfig",
