@@ -12,6 +12,7 @@ from phosphene.cli import asking, comparing, drawing, evaluating, labelling, out
 from phosphene.cli.backend import Backend, Ingested
 from phosphene.cli.boards import boards
 from phosphene.cli.jobs import jobs
+from phosphene.cli.keys import keys
 from phosphene.cli.moderating import moderation
 from phosphene.cli.options import ApiKey, Data, Json, Model, Server, backend
 from phosphene.cli.options import settings as read_settings
@@ -198,21 +199,24 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port (PHOSPHENE_PORT, default 8000; 0: a free one).")] = None,
     data: Data = None,
     model: Model = None,
+    json: Json = False,
 ) -> None:
     """Serve the page and the HTTP API; embedded, with its jobs."""
     from phosphene.cli.serving import serve_until_stopped
 
-    serve_until_stopped(read_settings(host=host, port=port, data=data, model=model), command="phosphene serve")
+    chosen = read_settings(host=host, port=port, data=data, model=model)
+    serve_until_stopped(chosen, command="phosphene serve", as_json=json)
 
 
 def demo(
     port: Annotated[int | None, typer.Option(help="Port (PHOSPHENE_PORT, default 8000; 0: a free one).")] = None,
     data: Data = None,
+    json: Json = False,
 ) -> None:
     """Serve a catalogue of real clip art to search in; pictures come in while you look."""
     from phosphene.cli.serving import serve_demo
 
-    serve_demo(read_settings(port=port, data=data), port_was_asked=port is not None)
+    serve_demo(read_settings(port=port, data=data), port_was_asked=port is not None, as_json=json)
 
 
 def worker(
@@ -269,6 +273,7 @@ for command in (  # in the order of --help
     demo,
     worker,
     models,
+    keys,
     doctor,
 ):
     app.command()(command)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import os
 import signal
 import socket
 import sys
@@ -30,8 +32,13 @@ log = logging.getLogger(__name__)
 WhenReady = Callable[[Engine, Jobs, str], None]
 
 
-def serve_until_stopped(settings: Settings, *, command: str, when_ready: WhenReady | None = None) -> None:
-    """Open the engine, load the model, serve until Ctrl-C or SIGTERM, then let jobs and stores finish cleanly."""
+def serve_until_stopped(
+    settings: Settings, *, command: str, as_json: bool = False, when_ready: WhenReady | None = None
+) -> None:
+    """Open the engine, load the model, serve until Ctrl-C or SIGTERM, then let jobs and stores finish cleanly.
+
+    With `as_json` all that is printed is {"url": …, "pid": …}, once it answers.
+    """
     refuse_open_door(settings)  # before the model is loaded for nothing
     level = settings.log_level or ("info" if settings.log_format == "json" else "warning")
     logs.configure(settings.log_format, level=level, secrets=list(settings.secrets()))
@@ -57,7 +64,7 @@ def serve_until_stopped(settings: Settings, *, command: str, when_ready: WhenRea
         def ready(url: str) -> None:
             if engine.held is not None:
                 engine.held.announce(url)
-            output.line(f"Phosphene is at {url}")
+            output.line(_where(url, os.getpid()) if as_json else f"Phosphene is at {url}")
             before = outdated(engine)
             if before is not None:
                 output.warn(before)
@@ -69,11 +76,16 @@ def serve_until_stopped(settings: Settings, *, command: str, when_ready: WhenRea
         serve(application, settings=settings, when_ready=ready)
 
 
-def serve_demo(settings: Settings, *, port_was_asked: bool) -> None:
+def _where(url: str, pid: int) -> str:
+    return json.dumps({"url": url, "pid": pid})
+
+
+def serve_demo(settings: Settings, *, port_was_asked: bool, as_json: bool = False) -> None:
     """Serve the bundled catalogue; where another demo already does, say where."""
     holder = current_holder(settings.data) if settings.embedded else None
     if holder is not None and holder.url:
-        output.line(f"Phosphene is already at {holder.url} (pid {holder.pid})")
+        there = f"Phosphene is already at {holder.url} (pid {holder.pid})"
+        output.line(_where(holder.url, holder.pid) if as_json else there)
         return
     if not port_was_asked and _is_taken(settings.host, settings.port):
         output.note(f"port {settings.port} is taken by another program; using a free one")
@@ -83,9 +95,10 @@ def serve_demo(settings: Settings, *, port_was_asked: bool) -> None:
 
         def fill(engine: Engine, jobs: Jobs, url: str) -> None:
             fill_and_calibrate(engine, jobs, catalogue, in_order=settings.broker_url is None)
-            output.line(f"Open {url} and search: a sailing ship, something to drink, birthday. Ctrl-C stops it.")
+            if not as_json:
+                output.line(f"Open {url} and search: a sailing ship, something to drink, birthday. Ctrl-C stops it.")
 
-        serve_until_stopped(settings, command="phosphene demo", when_ready=fill)
+        serve_until_stopped(settings, command="phosphene demo", as_json=as_json, when_ready=fill)
 
 
 def fill_and_calibrate(engine: Engine, jobs: Jobs, catalogue: Path, *, in_order: bool) -> None:

@@ -230,6 +230,22 @@ def test_doctor_and_models(desk: Desk) -> None:
     assert "starter" in {entry["name"] for entry in desk.run("models", "--json").json}
 
 
+def test_keys_are_made_and_counted_but_never_shown(desk: Desk) -> None:
+    made = desk.run("keys", "--new", "museum")
+    tenant, _, secret = made.out.strip().partition(":")
+    assert (made.status, tenant, len(secret) >= 32) == (0, "museum", True)
+    assert "PHOSPHENE_API_KEYS" in made.err
+    held = f"{made.out.strip()},archive:0123456789abcdef,museum:another-secret-of-it"
+    listed = desk.run("keys", PHOSPHENE_API_KEYS=held)
+    assert listed.out.splitlines() == ["archive  1 key", "museum  2 keys"]
+    assert desk.run("keys", "--json", PHOSPHENE_API_KEYS=held).json == [
+        {"tenant": "archive", "keys": 1},
+        {"tenant": "museum", "keys": 2},
+    ]
+    refused = desk.run("keys", "--new", "a:b")
+    assert (refused.status, "without colon" in refused.err) == (2, True)
+
+
 def test_commands_use_the_server_that_holds_the_folder(desk: Desk, server: str) -> None:
     found = desk.run("search", "--image", f"pictures/{_title_of_one(desk)[1]}.webp", "--json", "--limit", "1")
     assert found.status == 0, found.err
@@ -250,9 +266,11 @@ def test_commands_use_the_server_that_holds_the_folder(desk: Desk, server: str) 
 
 
 def test_a_killed_server_leaves_nothing_locked(desk: Desk) -> None:
-    process = desk.start("serve", "--port", "0")
+    process = desk.start("serve", "--port", "0", "--json")
     assert process.stdout is not None
-    assert "http://" in process.stdout.readline()
+    there = json.loads(process.stdout.readline())
+    assert httpx2.get(f"{there['url']}/livez").status_code == 200
+    assert there["pid"] == process.pid
     process.kill()
     process.communicate(timeout=60)
     assert desk.run("search", "dog", "--json").status == 0
