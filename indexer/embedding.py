@@ -108,11 +108,22 @@ def _first_line(error: BaseException) -> str:
 
 
 def store(
-    engine: Engine, space: OpenSpace, owners: Mapping[AssetId, TenantId], ids: Sequence[AssetId], embedded: Embedded
+    engine: Engine,
+    space: OpenSpace,
+    owners: Mapping[AssetId, TenantId],
+    ids: Sequence[AssetId],
+    embedded: Embedded,
+    *,
+    whole: bool = True,
 ) -> None:
-    """Write the points of a batch, then note them as indexed, and quarantine what could not be encoded."""
+    """Write the points of a batch, then note them as indexed, and quarantine what could not be encoded.
+
+    `whole` False: it is a part of one, of which nobody asks how full it is.
+    """
     with metrics.embed_stage("upsert"):
         _store(engine, space, owners, ids, embedded)
+    if whole:
+        metrics.BATCH_FILL.observe(len(ids) / space.batch_size)
     metrics.EMBEDDED.inc(len(embedded.kept))
     show_life()
 
@@ -329,7 +340,8 @@ def _embed_from_blobs(items: Sequence[WorkItem], engine: Engine, space: OpenSpac
             embedded = encode_tolerantly(space.encoder, np.stack(list(usable.values())))
             here = contextvars.copy_context()  # log lines, spans and signs of life there belong to the job here
             of_part = {id_: owners[id_] for id_ in usable}
-            writing.append(writer.submit(here.run, store, engine, space, of_part, list(usable), embedded))
+            write = partial(store, engine, space, of_part, list(usable), embedded, whole=False)
+            writing.append(writer.submit(here.run, write))
             while len(writing) > 1 or (writing and writing[0].done()):
                 writing.popleft().result()
             encoded += len(usable)

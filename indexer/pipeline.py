@@ -28,7 +28,6 @@ from indexer.lookahead import Background
 from indexer.progress import Progress, SilentProgress, Tally
 from indexer.sources import SourceOptions, Sources, open_sources
 from indexer.uploads import add_asset, remove_asset, update_asset_metadata
-from phosphene import metrics
 from phosphene.assemble import Engine
 from phosphene.catalog.records import Ingest, IngestState
 from phosphene.errors import PhospheneError, Unavailable
@@ -206,7 +205,6 @@ def _embed_here(batches: Background[Batch], intake: Intake) -> None:
 
 def _write(intake: Intake, batch: Batch, embedded: Embedded) -> None:
     store(intake.engine, intake.space, dict.fromkeys(batch.ids, intake.tenant), batch.ids, embedded)
-    metrics.BATCH_FILL.observe(len(batch.ids) / intake.space.batch_size)
     intake.done(batch)
     counts, lost = batch.counts, len(embedded.failures)
     # A picture that can't be encoded was registered as added, or was known before.
