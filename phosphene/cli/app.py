@@ -57,7 +57,9 @@ def ingest(
         str | None, typer.Option(help="Manifest columns: file=path,title=caption,year=date_created.")
     ] = None,
     fetch_urls: Annotated[bool, typer.Option("--fetch-urls", help="Fetch from public http(s) addresses.")] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Start it and come back (needs a server).")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Start it and come back (needs a server or workers).")
+    ] = False,
     keywords: Annotated[
         bool, typer.Option("--keywords", help="Give new pictures automatic keywords, too (PHOSPHENE_AUTO_KEYWORDS).")
     ] = False,

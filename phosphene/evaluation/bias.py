@@ -75,15 +75,6 @@ class Disparity:
 
 
 @dataclass(frozen=True, slots=True)
-class BiasReport:
-    """What a model gets wrong of made pictures, and how differently it speaks of groups of people."""
-
-    limits: tuple[Limit, ...]
-    groups: dict[str, int]  # pictures in each
-    disparities: tuple[Disparity, ...]  # the largest difference first
-
-
-@dataclass(frozen=True, slots=True)
 class PeopleFolder:
     """Pictures of people with the group that each is counted in."""
 

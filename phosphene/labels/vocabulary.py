@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -77,10 +77,6 @@ class Vocabulary:
     def sentences_of(self, kind: str) -> PromptTemplates:
         """Give the sentences of a kind; none is the bare word."""
         return self.sentences.get(kind, _PLAIN)
-
-    def with_subjects(self, words: Sequence[str], *, name: str) -> Vocabulary:
-        """Take other subjects. Raises InvalidInput."""
-        return replace(self, name=name, licence="not said", source=name, words={**self.words, SUBJECT: tuple(words)})
 
 
 @cache
