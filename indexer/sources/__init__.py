@@ -324,4 +324,6 @@ class Sources:
 
     def _require_fetching(self, url: str) -> None:
         if not self._options.fetch_urls:
-            raise InvalidInput(f"{url[:200]!r}: addresses on the web are fetched only with PHOSPHENE_FETCH_URLS=true")
+            raise InvalidInput(
+                f"{url[:200]!r}: addresses on the web are fetched only with --fetch-urls or PHOSPHENE_FETCH_URLS=true"
+            )

@@ -142,7 +142,9 @@ class Manifest:
                 raise self._error(number, f"column {column!r} is empty: it must name a picture file or address")
             if file.startswith(WEB_SCHEMES) and not self._web:
                 raise self._error(
-                    number, f"column {column!r}: {file[:200]} is on the web; set PHOSPHENE_FETCH_URLS=true to fetch it"
+                    number,
+                    f"column {column!r}: {file[:200]} is on the web: it is fetched only with --fetch-urls or "
+                    "PHOSPHENE_FETCH_URLS=true",
                 )
             try:
                 described = describe(

@@ -355,6 +355,7 @@ def test_manifests_and_lists_on_the_web_name_pictures_beside_them(web: Site) -> 
         sources.close()
     listed = open_sources([web.url("/shop/list.txt")], outside)
     assert [item.read() for item in listed] == [b"/b.jpg"]
+    listed.close()
 
 
 def test_metadata_may_lie_on_the_web(web: Site, tmp_path: Path) -> None:

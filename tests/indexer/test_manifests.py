@@ -187,7 +187,7 @@ def test_lists_of_addresses(folder: Path) -> None:
     assert sources.count() == 2
     assert [item.uri for item in sources] == ["https://example.org/a.jpg", "http://example.org/b.jpg"]
     sources.close()
-    with pytest.raises(InvalidInput, match="PHOSPHENE_FETCH_URLS"):
+    with pytest.raises(InvalidInput, match="--fetch-urls or PHOSPHENE_FETCH_URLS"):
         opened(path)
     path.write_text("https://example.org/a.jpg\nfile:///etc/passwd\n")
     with pytest.raises(InvalidManifest, match=r"line 2: 'file:///etc/passwd' is no http"):
