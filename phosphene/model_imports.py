@@ -27,10 +27,11 @@ def light_imports() -> Iterator[None]:
 
     with _LOCK:
         placed: list[str] = []
-        if "transformers" not in sys.modules:
+        whole = "transformers" in sys.modules  # parts of it, imported later on, ask for the whole compiler
+        if not whole:
             sys.modules["transformers"] = None  # type: ignore[assignment]  # the import system: "can't be imported"
             placed.append("transformers")
-        if "torch._dynamo" not in sys.modules:
+        if not whole and "torch._dynamo" not in sys.modules:
             for name, module in _without_compiler().items():
                 sys.modules[name] = module
                 placed.append(name)

@@ -34,3 +34,7 @@ def test_the_networks_come_without_transformers_and_the_pipelines_with_them_afte
         starter_layout.prior_schedule()
     """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_networks_come_also_where_transformers_is_begun() -> None:
+    subprocess.run([sys.executable, "-c", "import transformers, phosphene.unclip.starter_layout"], check=True)
