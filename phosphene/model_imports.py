@@ -9,6 +9,7 @@ with the networks of diffusers, of which only the pipelines of published models 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 import threading
@@ -21,11 +22,26 @@ _LOCK = threading.Lock()
 
 
 @contextmanager
+def uncollected() -> Iterator[None]:
+    """Look for no garbage meanwhile: modules are none, and going through them again and again is a fifth of a start."""
+    collecting, known = gc.isenabled(), len(sys.modules)
+    gc.disable()
+    try:
+        yield
+    finally:
+        if len(sys.modules) > known:
+            gc.freeze()  # nor does any later round
+        if collecting:
+            gc.enable()
+
+
+@contextmanager
 def light_imports() -> Iterator[None]:
     """Keep transformers and torch's compiler out of what is imported inside."""
-    import torch  # noqa: F401  # seconds; and it must be whole before its parts are stood in for
+    with uncollected():
+        import torch  # noqa: F401  # seconds; and it must be whole before its parts are stood in for
 
-    with _LOCK:
+    with _LOCK, uncollected():
         placed: list[str] = []
         whole = "transformers" in sys.modules  # parts of it, imported later on, ask for the whole compiler
         if not whole:

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import logging
 import signal
 
@@ -11,6 +12,16 @@ pytest_plugins = ["tests.demo", "tests.services"]
 # A run in the background inherits an ignored SIGINT, and so would the processes that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+gc.disable()  # while tests are collected, with all that they import
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Leave out of every later round of the garbage collector what stays anyway."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

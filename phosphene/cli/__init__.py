@@ -6,13 +6,15 @@ import signal
 import sys
 
 from phosphene.errors import InvalidInput, PhospheneError
+from phosphene.model_imports import uncollected
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line; every error of ours is one line on stderr."""
-    from phosphene.cli.app import app
+    with uncollected():
+        from phosphene.cli.app import app
 
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))  # so that all is closed
     try:
