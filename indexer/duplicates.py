@@ -21,6 +21,7 @@ from phosphene.catalog.records import Pair
 from phosphene.errors import NotFound, PictureError
 from phosphene.filters import tenant_filter
 from phosphene.images import look_in
+from phosphene.life import show_life
 from phosphene.looks import Looks, bands_of, bits_apart, hashes_of, likeness, recoloured
 from phosphene.open_space import OpenSpace
 from phosphene.types import AssetId, Float32, TenantId, point_id
@@ -74,6 +75,7 @@ def compare_waiting(
             for owner, ids in by_tenant.items():
                 engine.catalog.duplicates.note(owner, ids, _alike(engine, space, owner, ids), rule=RULE)
             done += len(waiting)
+            show_life()
     return done
 
 

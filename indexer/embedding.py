@@ -32,7 +32,7 @@ from phosphene.catalog.records import Asset, WorkItem
 from phosphene.decoding import DecodedPicture
 from phosphene.encoders import Encoder
 from phosphene.errors import InvalidInput, ModelError, NotFound, PhospheneError, PictureError, PictureFault
-from phosphene.jobs import show_life
+from phosphene.life import show_life
 from phosphene.open_space import OpenSpace
 from phosphene.types import AssetId, Float32, Pixels, TenantId, UnitEmbeddings, point_id
 from phosphene.vectors.base import Payload

@@ -13,7 +13,7 @@ from phosphene.catalog.records import AssetState, Reindex
 from phosphene.evaluation.golden import HITS, GoldenQuery, GoldenReport, look_up, score_golden
 from phosphene.evaluation.recall import Probes, conditions_of, index_recall
 from phosphene.filters import tenant_filter
-from phosphene.jobs import show_life
+from phosphene.life import show_life
 from phosphene.open_space import OpenSpace
 from phosphene.types import DEFAULT_TENANT, AssetId, TenantId
 from phosphene.vectors.base import VectorQuery, asset_of

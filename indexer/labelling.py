@@ -19,9 +19,9 @@ from indexer.walking import vectors
 from phosphene.assemble import Engine
 from phosphene.catalog.records import AssetState, LabelModel, LabelModelKind
 from phosphene.errors import InvalidInput
-from phosphene.jobs import show_life
 from phosphene.labels.calibration import SAMPLE, LabelCalibration, calibrate_labels, carried_words
 from phosphene.labels.keywords import MIN_PROBABILITY, MOST, keywords_of
+from phosphene.life import show_life
 from phosphene.open_space import OpenSpace
 from phosphene.types import Float32, TenantId
 

@@ -15,6 +15,7 @@ from indexer.sources.items import SourceItem
 from phosphene import metrics
 from phosphene.decoding import DecodedPicture, DecoderPool
 from phosphene.errors import PictureError, PictureFault
+from phosphene.life import show_life
 from phosphene.types import PixelSpec
 
 READERS = 8  # threads; they wait for disks and servers most of the time
@@ -84,6 +85,7 @@ def _finished(pending: _Pending) -> ReadPicture:
         decoded: DecodedPicture | PictureError = decoding.result()
     except PictureError as error:
         decoded = error
+    show_life()
     return ReadPicture(pending.item, data, decoded)
 
 

@@ -18,7 +18,7 @@ from phosphene.assemble import Engine
 from phosphene.catalog.records import Asset
 from phosphene.errors import InvalidInput
 from phosphene.filters import AnyOf, tenant_filter
-from phosphene.jobs import show_life
+from phosphene.life import show_life
 from phosphene.moderation import (
     DECIDED,
     REJECTED,

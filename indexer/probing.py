@@ -15,9 +15,9 @@ from phosphene.assemble import Engine
 from phosphene.catalog.records import LabelModelKind
 from phosphene.errors import InvalidInput, NotFound
 from phosphene.filters import Filter, tenant_filter
-from phosphene.jobs import show_life
 from phosphene.labels.probes import MOST, Probe, train
 from phosphene.labels.vocabulary import checked_labels
+from phosphene.life import show_life
 from phosphene.open_space import OpenSpace
 from phosphene.types import AssetId, TenantId
 from phosphene.vectors.base import VectorQuery, asset_of

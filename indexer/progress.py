@@ -16,7 +16,7 @@ from rich.progress import Progress as RichBar
 from rich.text import Text
 
 from phosphene.catalog.records import IngestCounts
-from phosphene.jobs import show_life
+from phosphene.life import show_life
 
 _WINDOW_S = 30.0  # the rate is that of the last half minute
 

@@ -27,7 +27,8 @@ from phosphene.assemble import Engine
 from phosphene.catalog.records import AssetState, NamedSpace, Reindex, ReindexState
 from phosphene.errors import InvalidInput, NotFound, Unavailable
 from phosphene.evaluation.golden import look_up
-from phosphene.jobs import JobName, Jobs, LocalJobs, show_life
+from phosphene.jobs import JobName, Jobs, LocalJobs
+from phosphene.life import show_life
 from phosphene.model_files import full_name
 from phosphene.open_space import OpenSpace
 

@@ -5,7 +5,6 @@ A job is only a doorbell. What is to be done stands in the catalogue; a lost job
 
 from __future__ import annotations
 
-import contextvars
 import json
 import logging
 import queue
@@ -13,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from kombu.exceptions import KombuError
 
 from phosphene import logs, metrics, tracing
 from phosphene.errors import InvalidInput, InvalidSettings, Overloaded, Unavailable
+from phosphene.life import Life, living
 
 JSON: TypeAlias = "str | int | float | bool | Sequence[JSON] | Mapping[str, JSON] | None"
 Handlers = Mapping["JobName", Callable[..., None]]
@@ -34,6 +35,7 @@ ANSWER_TIMEOUT_S = 30
 DELIVERY_LIMIT = 5  # RabbitMQ: a task that kills its worker so often goes to the dead letters
 DEAD_LETTERS = "phosphene.dead"
 STUCK_S = 900.0  # a job that has shown no life for so long hangs; a batch of pictures takes seconds
+STANDING = "phosphene_standing"  # what workers are asked, through the broker
 HEADER = "phosphene"  # of a task: which request and trace it belongs to
 
 log = logging.getLogger(__name__)
@@ -89,24 +91,6 @@ class Jobs(Protocol):
         ...
 
 
-class _Life:
-    """When a job began, and when it was last seen to go on, by time.monotonic()."""
-
-    def __init__(self, name: JobName) -> None:
-        self.name = name
-        self.seen = time.monotonic()
-
-
-_LIFE: contextvars.ContextVar[_Life | None] = contextvars.ContextVar("phosphene_life", default=None)
-
-
-def show_life() -> None:
-    """Say that the job of this thread goes on; says nothing where there is none."""
-    life = _LIFE.get()
-    if life is not None:
-        life.seen = time.monotonic()
-
-
 def carried() -> dict[str, str]:
     """Give what goes with a job: the ids of its request and ingest, and its trace."""
     return {name: id_ for name, id_ in logs.ids().items() if name != "task_id"} | tracing.carried()
@@ -128,7 +112,7 @@ class _Lane:
         self._every_s = every_s
         self._due = dict.fromkeys(every_s, 0.0)  # by time.monotonic(): at once
         self._closed = threading.Event()
-        self._life: _Life | None = None
+        self._life: Life | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -140,9 +124,8 @@ class _Lane:
                 self._do_what_is_due()
 
     def _do(self, name: JobName, arguments: dict[str, Any], headers: Mapping[str, str]) -> None:
-        self._life = _Life(name)
-        set_back = _LIFE.set(self._life)
-        with logs.with_ids({**headers, **arguments}):
+        self._life = Life(name)
+        with living(self._life), logs.with_ids({**headers, **arguments}):
             try:
                 with going_on(name, headers):
                     self._handlers[name](**arguments)
@@ -152,7 +135,6 @@ class _Lane:
                 log.warning("job %s: %s", name, error)
             except Exception:  # whatever a job does, the next one gets its turn
                 log.exception("job %s failed; the next sweep finds what it left", name)
-        _LIFE.reset(set_back)
         self._life = None
 
     def _do_what_is_due(self) -> None:
@@ -244,6 +226,19 @@ def _as_sent(name: JobName, arguments: Mapping[str, JSON]) -> dict[str, Any]:
     return sent
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How a worker is: the queues that it takes from, and the tasks that a process of it hangs in."""
+
+    queues: frozenset[str]
+    stuck: tuple[tuple[str, str], ...]  # the queue that each came from, and one line that says what hangs
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Standing:
+        """Read what a worker answered."""
+        return cls(frozenset(answer.get("queues", ())), tuple((queue, line) for queue, line in answer.get("stuck", ())))
+
+
 class CeleryJobs:
     """Sends jobs by name to the queues of Celery workers; imports none of their code."""
 
@@ -286,11 +281,20 @@ class CeleryJobs:
             except connection.channel_errors:  # there is no such queue: on Redis an empty one is none
                 return 0
 
+    def standing(self, *, timeout_s: float) -> dict[str, Standing]:
+        """Ask all workers how they are; gives those that answer in time, by name. Raises Unavailable."""
+        with self._translated():
+            told = self._app.control.broadcast(STANDING, reply=True, timeout=timeout_s) or []
+            answers = {name: answer for one in told for name, answer in one.items()}
+            older = [name for name, answer in answers.items() if "queues" not in answer]  # than this question
+            if older:
+                asked = self._app.control.inspect(destination=older, timeout=timeout_s).active_queues() or {}
+                answers |= {name: {"queues": [queue["name"] for queue in queues]} for name, queues in asked.items()}
+        return {name: Standing.of(answer) for name, answer in answers.items()}
+
     def queues_served(self, *, timeout_s: float) -> frozenset[str]:
         """Name the queues that some worker takes tasks from, of the workers that answer in time. Raises Unavailable."""
-        with self._translated():
-            answers = self._app.control.inspect(timeout=timeout_s).active_queues() or {}
-        return frozenset(queue["name"] for queues in answers.values() for queue in queues)
+        return frozenset().union(*(one.queues for one in self.standing(timeout_s=timeout_s).values()))
 
     def close(self) -> None:
         """Close the connections."""

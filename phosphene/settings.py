@@ -129,7 +129,10 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(default=None, ge=0, le=65535, description="of a worker's metrics; unset: none")
     ready_queues: Words = Field(
         default=("ingest", "embed", "embed.online", "maintenance"),
-        description="not ready while no worker takes from one of these",
+        description="not ready while no worker takes from one of these, or one hangs in a task of it",
+    )
+    worker_stuck_s: float = Field(
+        default=600, gt=0, description="a worker's task that has not got on for so long hangs; as long may a model load"
     )
 
     @model_validator(mode="after")

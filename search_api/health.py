@@ -84,7 +84,7 @@ def _nothing() -> None:
 
 
 class _Workers:
-    """Which queues have a worker. All are asked at once through the broker, not more often than every few seconds."""
+    """Which queues have a worker, and in which tasks one hangs. All are asked through the broker, every few seconds."""
 
     def __init__(self, jobs: CeleryJobs, *, needed: Sequence[str]) -> None:
         unknown = sorted(set(needed) - set(QUEUES))
@@ -94,6 +94,7 @@ class _Workers:
         self._jobs = jobs
         self._needed = needed
         self._seen: dict[str, float] = {}  # when a worker last said that it takes from a queue
+        self._stuck: dict[str, str] = {}  # by the queue that the task came from
         self._asked_at = -WORKERS_ASKED_EVERY_S
         self._probe = Probe(self._ask)
 
@@ -107,7 +108,9 @@ class _Workers:
         return {f"queue {name}": self._said(name) for name in self._needed}
 
     def _ask(self) -> None:
-        served = self._jobs.queues_served(timeout_s=WORKERS_ANSWER_S)
+        workers = self._jobs.standing(timeout_s=WORKERS_ANSWER_S)
+        served = frozenset().union(*(one.queues for one in workers.values()))
+        self._stuck = {queue: f"worker {name}: {line}" for name, one in workers.items() for queue, line in one.stuck}
         now = time.monotonic()
         self._seen.update(dict.fromkeys(served, now))
         if served.issuperset(self._needed):  # else the next look asks again: workers may be starting
@@ -117,5 +120,7 @@ class _Workers:
         seen = self._seen.get(queue)
         if seen is None:
             return "no worker takes from it"
+        if queue in self._stuck:
+            return self._stuck[queue]
         silent_s = time.monotonic() - seen
         return OK if silent_s < WORKERS_SEEN_S else f"no worker has shown life for {silent_s:.0f} s"

@@ -10,12 +10,10 @@ import logging
 import os
 import signal
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from celery import Celery
 from celery.signals import setup_logging, worker_shutting_down
@@ -27,12 +25,14 @@ from phosphene.assemble import open_engine
 from phosphene.errors import InvalidSettings, ModelError, Unavailable
 from phosphene.jobs import DEAD_LETTERS, QUEUE_OF, QUEUES, CeleryJobs, JobName, make_app
 from phosphene.settings import Settings
+from workers.children import folder_of_children
 from workers.scraped import scraped
 
 LOAD_MODEL_S = 600  # Celery gives a child 4 s by itself
 SWEEP_EVERY_S = 10.0  # with the lease of 20 s: how long at most nobody is at what a dead worker held
 REINDEX_EVERY_S = 5.0
 STOP_S = 30.0  # for tasks under way when a worker is told to stop; those that are not done by then are given back
+TROUBLE = "trouble.txt"  # in the folder of the children: why one can't start
 RECOVER_EVERY_S = 15.0  # half of what the lease of a generation lasts
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,8 @@ def run_worker(
         JobName.REINDEX: min(sweep_every_s, REINDEX_EVERY_S),
     }
     rung = {name: every_s for name, every_s in rung.items() if QUEUE_OF[name] in queues}
-    with scraped(settings), _trouble_from_children() as trouble, _doorbell(jobs, rung), _stopping_in_time() as told:
+    with scraped(settings), folder_of_children() as folder, _doorbell(jobs, rung), _stopping_in_time() as told:
+        trouble = folder / TROUBLE
         worker = app.Worker(
             hostname=f"phosphene-{os.getpid()}@{socket.gethostname()}",
             queues=list(queues),
@@ -217,18 +218,3 @@ def _doorbell(jobs: CeleryJobs, every_s: Mapping[JobName, float]) -> Iterator[No
     finally:
         done.set()
         bell.join(10)
-
-
-TROUBLE = "PHOSPHENE_WORKER_TROUBLE_FILE"
-
-
-@contextmanager
-def _trouble_from_children() -> Iterator[Path]:
-    """Give the file in which a child says why it can't start."""
-    with tempfile.TemporaryDirectory(prefix="phosphene-worker-") as folder:
-        path = Path(folder) / "trouble.txt"
-        os.environ[TROUBLE] = str(path)
-        try:
-            yield path
-        finally:
-            os.environ.pop(TROUBLE, None)

@@ -1,4 +1,4 @@
-"""Whether a worker of this machine answers: `python -m workers.ping`, for the health check of its container."""
+"""Whether a worker here answers, and none hangs: `python -m workers.ping`, for the health check of its container."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 import sys
 
 from phosphene.errors import PhospheneError, Unavailable
-from phosphene.jobs import CeleryJobs, make_app
+from phosphene.jobs import CeleryJobs
 from phosphene.settings import Settings, load_settings
 from workers.celery_app import broker_of
 
@@ -14,23 +14,25 @@ ANSWER_S = 5.0
 
 
 def ping(settings: Settings) -> list[str]:
-    """Name the workers on this machine that answer. Raises Unavailable: none does, or the broker is away."""
+    """Name the workers on this machine. Raises Unavailable: none answers, a task hangs, or the broker is away."""
     broker = broker_of(settings)
     jobs = CeleryJobs(broker)
     try:
         jobs.ping()
+        answers = jobs.standing(timeout_s=ANSWER_S)
     finally:
         jobs.close()
-    with make_app(broker) as app:
-        answers = app.control.ping(timeout=ANSWER_S) or []
-    here = [name for answer in answers for name in answer if name.endswith(f"@{socket.gethostname()}")]
+    here = {name: answer for name, answer in answers.items() if name.endswith(f"@{socket.gethostname()}")}
     if not here:
         raise Unavailable(f"no worker on {socket.gethostname()} answered within {ANSWER_S:g} s")
-    return here
+    hanging = [f"{name}: {line}" for name, answer in here.items() for _, line in answer.stuck]
+    if hanging:
+        raise Unavailable("; ".join(hanging))
+    return list(here)
 
 
 def main() -> int:
-    """Print who answers; exit status 1 when nobody does."""
+    """Print who answers; exit status 1 when nobody does, or one hangs."""
     try:
         names = ping(load_settings())
     except PhospheneError as error:

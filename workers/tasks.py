@@ -23,6 +23,7 @@ from phosphene.catalog.records import ProcessRole
 from phosphene.errors import PhospheneError, Unavailable
 from phosphene.jobs import GENERATE_LIMIT_S, HEADER, TIME_LIMIT_S, CeleryJobs, JobName, going_on
 from workers.celery_app import TROUBLE, broker_of, log_to_stderr
+from workers.children import FOLDER, at_task
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +82,9 @@ def _start(**_: object) -> None:
 def _end_worker(error: PhospheneError) -> None:
     """Stop the worker with a reason that trying again does not mend."""
     log.error("%s", error)
-    path = os.environ.get(TROUBLE)
-    if path is not None:
-        Path(path).write_text(str(error), encoding="utf-8")
+    folder = os.environ.get(FOLDER)
+    if folder is not None:
+        (Path(folder) / TROUBLE).write_text(str(error), encoding="utf-8")
         os.kill(os.getppid(), signal.SIGTERM)
 
 
@@ -106,7 +107,7 @@ def _name(task_id: str, task: Task[..., None], **_: object) -> None:
 
 
 def _do(task: Task[..., None], name: JobName, arguments: Mapping[str, Any]) -> None:
-    with going_on(name, _headers(task)):
+    with at_task(name), going_on(name, _headers(task)):
         _child.open()[name](**arguments)
 
 
@@ -168,7 +169,8 @@ def generate(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  
 def ingest(task: Task[..., None], **arguments: Any) -> None:  # noqa: ANN401  what was sent
     """Read sources and register their pictures. Once it has begun, a failure is told by the ingest's own state."""
     try:
-        _child.open()
+        with at_task(JobName.INGEST):
+            _child.open()
     except Unavailable as error:
         raise task.retry(exc=error) from error
     _do(task, JobName.INGEST, arguments)

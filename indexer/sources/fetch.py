@@ -20,6 +20,7 @@ from typing import IO
 import httpx2
 
 from phosphene.errors import PictureError, PictureFault
+from phosphene.life import show_life
 
 MAX_REDIRECTS = 5
 ATTEMPTS = 3
@@ -186,6 +187,7 @@ class Fetcher:
         size = 0
         for part in response.iter_raw():
             size += len(part)
+            show_life()  # an archive of gigabytes takes its time
             if size > allowance.max_bytes:
                 raise PictureError(
                     PictureFault.TOO_MANY_BYTES,

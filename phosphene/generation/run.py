@@ -29,7 +29,8 @@ from phosphene.generation.provenance import Provenance, encode, xmp_of
 from phosphene.generation.request import clear_away, clear_inputs_away
 from phosphene.generation.sources import parts_of
 from phosphene.images import small_webp
-from phosphene.jobs import JobName, Jobs, show_life
+from phosphene.jobs import JobName, Jobs
+from phosphene.life import show_life
 from phosphene.types import GenerationId, Pixels, Sha256, sha256_of
 from phosphene.unclip.base import Generator, Progress, Watch
 from phosphene.unclip.imagine import Imagined, Request, imagine

@@ -27,7 +27,7 @@ import numpy as np
 from phosphene.catalog.catalog import Catalog
 from phosphene.errors import Cancelled
 from phosphene.filters import Equals, Filter, tenant_filter
-from phosphene.jobs import show_life
+from phosphene.life import show_life
 from phosphene.nomatch.background import Background, sample_background
 from phosphene.nomatch.calibration import Trials
 from phosphene.nomatch.decision import gather

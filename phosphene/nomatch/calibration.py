@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from phosphene.errors import Cancelled, DamagedData, InvalidInput
-from phosphene.jobs import show_life
+from phosphene.life import show_life
 from phosphene.nomatch.curves import (
     Interval,
     ReliabilityBin,

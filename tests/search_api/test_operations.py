@@ -30,6 +30,7 @@ from phosphene.catalog.catalog import Catalog
 from phosphene.catalog.records import NamedSpace
 from phosphene.errors import InvalidSettings, Unavailable
 from phosphene.jobs import CeleryJobs, JobName, LocalJobs
+from phosphene.life import show_life
 from phosphene.types import DEFAULT_TENANT
 from search_api.health import Health
 from search_api.probes import PROBE_S
@@ -391,7 +392,7 @@ def test_a_job_that_hangs_and_a_thread_that_died_are_reasons(served: Served, mon
         begun.set()
         while not go_on.wait(0.02):
             if alive.is_set():
-                jobs.show_life()
+                show_life()
 
     def die(**_: object) -> None:
         raise SystemExit

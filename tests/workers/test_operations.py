@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -16,15 +17,20 @@ import pytest
 
 from indexer.jobs import handlers
 from phosphene.assemble import Engine, open_engine, open_jobs
+from phosphene.catalog.records import AssetState
 from phosphene.errors import Unavailable
 from phosphene.jobs import CeleryJobs, JobName
 from phosphene.types import DEFAULT_TENANT as T
+from phosphene.types import IngestId
+from search_api import health
 from search_api.app import create_app
 from search_api.serving import Server
+from tests.resilience.fleet import process_environment
 from tests.search_api.served import png
 from tests.search_api.test_operations import value
 from tests.services import free_port, redis_at
 from tests.workers.conftest import Cluster, Worker, eventually
+from workers.ping import ping
 
 SCRAPER = "scraper-secret-0123456789"
 
@@ -163,23 +169,82 @@ def _counted_by_the_worker(fleet: Fleet) -> None:
 
 
 def test_an_ingest_s_id_goes_on_to_those_who_embed(cluster: Cluster, engine: Engine) -> None:
-    folder = cluster.folder / "pictures"
-    folder.mkdir()
-    for seed in range(3):
-        (folder / f"{seed}.png").write_bytes(png(seed))
     own = Cluster(cluster.folder, {**cluster.environment, "PHOSPHENE_LOG_FORMAT": "json"}, cluster.database_url)
-    jobs = CeleryJobs(cluster.environment["PHOSPHENE_BROKER_URL"])
-    with closing(jobs), own.worker("--queues", "ingest,embed") as worker:
-        ingest = engine.catalog.start_ingest(T, [str(folder)])
-        jobs.send(
-            JobName.INGEST, {"tenant": T, "ingest_id": str(ingest), "sources": [str(folder)], "local_files": True}
-        )
+    with own.worker("--queues", "ingest,embed") as worker:
+        ingest, folder = _ingest(own, engine, range(3))
         said = "embedded 3 of 3 pictures"
         eventually("it is said", lambda: said in worker.output(), output=worker.output)
         worker.stop()
     assert [one["ingest_id"] for one in lines(worker) if one["message"] == said] == [str(ingest)]
     assert len({one["task_id"] for one in lines(worker) if one.get("ingest_id") == str(ingest)}) == 2
     assert str(folder) not in worker.output()
+
+
+def test_a_child_that_hangs_is_told_and_one_that_is_slow_is_not(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four parts of 2.5 s are longer than the 6 s without a sign of life that a hanging task is told after."""
+    hangs, notes = cluster.folder / "hangs", cluster.folder / "notes.txt"
+    told = {"PHOSPHENE_WORKER_STUCK_S": "6", "PHOSPHENE_READY_QUEUES": "embed"}
+    own = Cluster(cluster.folder, {**cluster.environment, **told}, cluster.database_url)
+    odd = process_environment(own.environment, {"slow_s": 2.5, "hangs_while": hangs}, notes=notes)
+    monkeypatch.setattr(health, "WORKERS_ASKED_EVERY_S", 0.0)
+    monkeypatch.setattr(health, "WORKERS_ANSWER_S", 1.0)
+    with ExitStack() as stack:
+        node = stack.enter_context(open_engine(own.settings(), command="test"))
+        node.warm()
+        client = stack.enter_context(api(node))
+        worker = own.launch("--queues", "ingest,embed", changes=odd)
+        stack.callback(worker.process.wait)
+        stack.callback(worker.process.kill)
+
+        def reasons() -> list[str]:
+            return list(client.get("/readyz").json()["reasons"])
+
+        def done(count: int) -> bool:
+            return node.catalog.count_assets(T, AssetState.INDEXED) == count
+
+        eventually("it is ready", lambda: reasons() == [], output=worker.output)
+        _ingest(own, node, range(32))
+        said: set[str] = set()
+
+        def slow_done() -> bool:
+            said.update(reasons())
+            return done(32)
+
+        eventually("the slow are done", slow_done, output=worker.output)
+        assert said == set(), "what is slow gets on"
+        assert notes.read_text().split().count("encoding") == 4
+
+        hangs.touch()
+        _ingest(own, node, range(32, 33))
+        eventually("it is seen", lambda: client.get("/readyz").status_code == 503, output=worker.output)
+        (reason,) = reasons()
+        (child,) = worker.children()
+        who = rf"phosphene-{worker.process.pid}@\S+: phosphene\.embed in process {child} has shown no life for \d+ s"
+        assert re.fullmatch(f"queue embed: worker {who}", reason)
+        with pytest.raises(Unavailable, match=f"^{who}$"):
+            ping(own.settings())
+
+        hangs.unlink()
+        eventually("it goes on", lambda: done(33), output=worker.output)
+        eventually("it is ready again", lambda: reasons() == [], output=worker.output)
+        assert ping(own.settings()), "idle, it never hangs"
+        assert worker.stop() == 0, worker.output()
+
+
+def _ingest(cluster: Cluster, node: Engine, seeds: range) -> tuple[IngestId, Path]:
+    """Have a worker ingest pictures of their own content; gives their folder."""
+    folder = cluster.folder / f"pictures-{seeds.start}"
+    folder.mkdir()
+    for seed in seeds:
+        (folder / f"{seed}.png").write_bytes(png(seed))
+    ingest = node.catalog.start_ingest(T, [str(folder)])
+    with closing(CeleryJobs(cluster.environment["PHOSPHENE_BROKER_URL"])) as jobs:
+        jobs.send(
+            JobName.INGEST, {"tenant": T, "ingest_id": str(ingest), "sources": [str(folder)], "local_files": True}
+        )
+    return ingest, folder
 
 
 def test_a_taken_metrics_port_is_one_line(cluster: Cluster) -> None:

@@ -98,6 +98,8 @@ def _embedding(module: Any) -> None:  # noqa: ANN401  a module
             _note("deadly")  # a picture of one colour
             os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
+        while "ODD_HANGS_WHILE" in os.environ and Path(os.environ["ODD_HANGS_WHILE"]).exists():
+            time.sleep(0.1)
         each_s = float(os.environ.get("ODD_SLOW_EACH_S", "0"))
         time.sleep(float(os.environ.get("ODD_SLOW_S", "0")) + each_s * len(pixels))
         return encode(encoder, pixels)
