@@ -204,6 +204,7 @@ def test_a_worker_without_our_code_takes_them_by_name(celery_jobs: CeleryJobs, r
         got.append(arguments)
         done.set()
 
+    app.tasks.unregister(JobName.EMBED.value)  # ours, which another test here has imported
     app.task(name=JobName.EMBED.value)(embed)
     with start_worker(app, perform_ping_check=False, pool="threads", loglevel="ERROR", queues=["embed"]):
         celery_jobs.send(JobName.EMBED, {"asset_ids": ["1"]})
