@@ -22,6 +22,7 @@ from indexer.sources.items import (
     SourceOptions,
     is_picture,
     printable,
+    printable_url,
     suffix_of,
     unread_format,
     unreadable,
@@ -299,7 +300,7 @@ class Sources:
         return map(self._web_item, urls)
 
     def _web_item(self, url: str) -> SourceItem:
-        return SourceItem(uri=printable(url), fingerprint=None, read=partial(self._fetching(url).fetch, url))
+        return SourceItem(uri=printable_url(url), fingerprint=None, read=partial(self._fetching(url).fetch, url))
 
     def _fetching(self, url: str) -> Fetcher:
         if self._fetcher is None:
@@ -325,5 +326,6 @@ class Sources:
     def _require_fetching(self, url: str) -> None:
         if not self._options.fetch_urls:
             raise InvalidInput(
-                f"{url[:200]!r}: addresses on the web are fetched only with --fetch-urls or PHOSPHENE_FETCH_URLS=true"
+                f"{printable_url(url)[:200]!r}: addresses on the web are fetched only with --fetch-urls or "
+                "PHOSPHENE_FETCH_URLS=true"
             )

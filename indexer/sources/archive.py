@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import IO
+from typing import IO, cast
 
 from indexer.fields import NOTHING_SAID, Described, describe, describe_caption, joined
 from indexer.sources import local
@@ -37,6 +37,8 @@ from phosphene.errors import InvalidInput, PictureFault
 
 MAX_SIDECAR_BYTES = 2**20
 _MAX_GROUP = 64  # members of one key; beyond that it is no group but a naming habit
+_MAX_GROUP_BYTES = 256 * 2**20  # of pictures that are held for it
+_MAX_HEADER_BYTES = 4 * 2**20  # of one member, long names and the like included
 _DAMAGED = (tarfile.TarError, EOFError, zlib.error, OSError)
 
 
@@ -53,6 +55,26 @@ class _Group:
     pictures: list[tuple[str, SourceItem]] = field(default_factory=list)  # member name and item
     sidecars: dict[str, bytes] = field(default_factory=dict)
     members: int = 0
+    held: int = 0  # bytes
+
+
+class _Bounded:
+    """A tar that is read in one pass: no further than to the next header, and as far beyond as one may be long.
+
+    tarfile reads a header as a whole, however long it says that it is, and a few packed megabytes can hold gigabytes.
+    """
+
+    def __init__(self, file: IO[bytes] | gzip.GzipFile) -> None:
+        self._file = file
+        self._at = 0
+        self.tar: tarfile.TarFile | None = None  # which knows where its next header lies
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._at += len(data)
+        if self._at > _MAX_HEADER_BYTES + (0 if self.tar is None else self.tar.offset):
+            raise tarfile.ReadError(f"a header in it is longer than {_MAX_HEADER_BYTES:,} bytes")
+        return data
 
 
 class Archive:
@@ -78,7 +100,9 @@ class Archive:
         if self._in_place:
             return tarfile.open(fileobj=file, mode="r:")
         # GzipFile rather than tarfile's own "r|gz", which takes a cut file for one that is complete.
-        return tarfile.open(fileobj=gzip.GzipFile(fileobj=file) if self._compressed else file, mode="r|")
+        bounded = _Bounded(gzip.GzipFile(fileobj=file) if self._compressed else file)
+        bounded.tar = tarfile.open(fileobj=cast("IO[bytes]", bounded), mode="r|")  # noqa: SIM115  the caller's
+        return bounded.tar
 
     def __iter__(self) -> Iterator[SourceItem]:
         """Yield the pictures in the order they lie in; the last item tells where a damaged archive broke off."""
@@ -93,7 +117,7 @@ class Archive:
                             continue
                         name = member.name.lstrip("/")
                         key = _key_of(name)
-                        if key != group.key or group.members >= _MAX_GROUP:
+                        if key != group.key or group.members >= _MAX_GROUP or group.held >= _MAX_GROUP_BYTES:
                             yield from self._items(group)
                             group = _Group(key)
                         group.members += 1
@@ -109,7 +133,9 @@ class Archive:
         if is_hidden(name):
             self.skipped += 1
         elif is_picture(name):
-            group.pictures.append((name, self._picture(tar, member, name)))
+            item = self._picture(tar, member, name)
+            group.pictures.append((name, item))
+            group.held += 0 if self._in_place else item.size or 0
         elif suffix_of(name) in UNREAD_SUFFIXES:
             group.pictures.append((name, unread_format(self._member_uri(name))))
         elif suffix_of(name) in (".json", ".txt"):

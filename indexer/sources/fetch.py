@@ -59,7 +59,7 @@ def is_public(address: str) -> bool:
         hidden = ip.ipv4_mapped or ip.sixtofour
         if ip in _NAT64:
             hidden = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if ip.teredo is not None:
+        if ip.teredo is not None or ip.is_site_local:
             return False
         if hidden is not None:
             return is_public(str(hidden))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -19,6 +20,7 @@ ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 URL_LIST_SUFFIX = ".txt"
 WEB_SCHEMES = ("http://", "https://")
+_USER = re.compile(r"^(https?://)[^/?#]*@", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,11 @@ def is_hidden(relative: str) -> bool:
 def printable(path: str) -> str:
     """Make a path fit for a database and a terminal: bytes that are no UTF-8 become backslash escapes."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
+
+
+def printable_url(url: str) -> str:
+    """Make a web address fit for the same, without the name and password that it may hold."""
+    return _USER.sub(r"\1***@", printable(url))
 
 
 def unreadable(uri: str, reason: str, fault: PictureFault = PictureFault.UNREADABLE) -> SourceItem:

@@ -71,6 +71,21 @@ class Row:
     described: Described
 
 
+class _Lines:
+    """The lines of a table. A row may have several, but all together no more than `_MAX_LINE` characters."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+        self.of_row = 0
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._text.readline(_MAX_LINE + 1):
+            self.of_row += len(line)
+            if self.of_row > _MAX_LINE:
+                raise csv.Error(f"it is longer than {_MAX_LINE:,} characters")
+            yield line
+
+
 class Manifest:
     """A manifest that was checked: how many rows it has and which fields."""
 
@@ -185,13 +200,13 @@ class Manifest:
 
     def _csv(self, delimiter: str) -> Iterator[tuple[int, dict[str, object]]]:
         with self.files.open(self.files.root) as binary:
-            rows = csv.reader(
-                io.TextIOWrapper(binary, encoding="utf-8-sig", newline=""), delimiter=delimiter, strict=True
-            )
+            lines = _Lines(io.TextIOWrapper(binary, encoding="utf-8-sig", newline=""))
+            rows = csv.reader(lines, delimiter=delimiter, strict=True)
             number = 0
             header: list[str] = []
             try:
                 for cells in rows:
+                    lines.of_row = 0
                     if not any(cell.strip() for cell in cells):
                         continue
                     if not header:
@@ -207,13 +222,14 @@ class Manifest:
                 raise self._error(number + 1, f"can't be read: {error}") from error
 
     def _header(self, cells: list[str]) -> list[str]:
-        header = [cell.strip() for cell in cells]
-        for column, name in enumerate(header, start=1):
+        header: dict[str, None] = {}
+        for column, name in enumerate((cell.strip() for cell in cells), start=1):
             if not name:
                 raise InvalidManifest(f"{self.name}: column {column} of the header has no name")
-            if name in header[: column - 1]:
+            if name in header:
                 raise InvalidManifest(f"{self.name}: two columns are named {name!r}")
-        return header
+            header[name] = None
+        return list(header)
 
     def _json_lines(self) -> Iterator[tuple[int, dict[str, object]]]:
         with self.files.open(self.files.root) as binary:

@@ -9,6 +9,8 @@ from indexer.sources.items import WEB_SCHEMES
 from indexer.sources.manifest import Listing
 from phosphene.errors import InvalidManifest
 
+_MAX_LINE = 64 * 1024  # characters
+
 
 class UrlList:
     """A list that was checked line by line. Iterates over the file, so its length does not matter."""
@@ -28,7 +30,10 @@ class UrlList:
             lines = io.TextIOWrapper(binary, encoding="utf-8-sig")
             number = 0
             try:
-                for number, line in enumerate(lines, start=1):
+                while line := lines.readline(_MAX_LINE + 1):
+                    number += 1
+                    if len(line) > _MAX_LINE:
+                        raise InvalidManifest(f"{name}: line {number} is longer than {_MAX_LINE:,} characters")
                     url = line.strip()
                     if not url or url.startswith("#"):
                         continue

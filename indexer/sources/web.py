@@ -16,7 +16,7 @@ from typing import IO
 from urllib.parse import urljoin
 
 from indexer.sources.fetch import Fetcher
-from indexer.sources.items import FoundFile, printable
+from indexer.sources.items import FoundFile, printable_url
 from phosphene.errors import InvalidInput, PictureError
 
 
@@ -39,7 +39,7 @@ class WebFiles:
 
     def uri(self, _path: str) -> str:
         """Name it so that a person can find it."""
-        return printable(self._url)
+        return printable_url(self._url)
 
     def is_folder(self) -> bool:
         """Tell that it is none: the web has no way to list one."""
@@ -87,7 +87,7 @@ class _Reading(io.RawIOBase):
     """An open file read from a place of its own, so that several may read it."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+        self._descriptor = os.dup(descriptor)  # what is read here stays that file, whoever closes the other
         self._at = 0
 
     def readable(self) -> bool:
@@ -108,3 +108,8 @@ class _Reading(io.RawIOBase):
 
     def tell(self) -> int:
         return self._at
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()

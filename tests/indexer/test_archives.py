@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.sources import SourceItem, SourceOptions, open_sources
+from indexer.sources import SourceItem, SourceOptions, archive, open_sources
 from phosphene.errors import InvalidInput, PictureError, PictureFault
 
 Members = Mapping[str, bytes]
@@ -160,6 +160,32 @@ def test_metadata_of_img2dataset_is_joined_by_key(tmp_path: Path) -> None:
     assert [item.title for item in sources] == ["A fox", "A cat"]
     assert [item.metadata["url"] for item in sources] == ["https://e.org/1", "https://e.org/2"]
     sources.close()
+
+
+@pytest.mark.parametrize("first", ["long.jpg", "small.jpg"])
+def test_a_few_packed_bytes_do_not_become_a_header_of_gigabytes(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "bomb.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        if first == "small.jpg":
+            tar.addfile(tarfile.TarInfo(first), io.BytesIO())
+        long = tarfile.TarInfo("././@PaxHeader")
+        long.type, long.size = tarfile.XHDTYPE, 8 * 2**20
+        tar.addfile(long, io.BytesIO(bytes(long.size)))
+    said = "a header in it is longer than 4,194,304 bytes"
+    if first == "long.jpg":
+        with pytest.raises(InvalidInput, match=said):
+            items_of(path)
+    else:
+        with pytest.raises(PictureError, match=f"damaged and was read up to 'small': {said}"):
+            items_of(path)[-1].read()
+
+
+def test_pictures_of_one_key_are_held_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = {"a.txt": b"A fox", **{f"a.{number}.jpg": b"12345678" for number in range(4)}}
+    path = make_tar(tmp_path / "group.tar.gz", members)
+    assert [item.title for item in items_of(path)] == ["A fox"] * 4
+    monkeypatch.setattr(archive, "_MAX_GROUP_BYTES", 16)
+    assert [item.title for item in items_of(path)] == ["A fox", "A fox", None, None]
 
 
 def test_an_archive_is_streamed_from_another_file_system(tmp_path: Path) -> None:

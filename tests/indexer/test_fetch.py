@@ -28,8 +28,11 @@ import indexer.sources
 from indexer.sources import SourceOptions, open_sources
 from indexer.sources import fetch as fetching
 from indexer.sources.fetch import Fetcher, is_public
+from indexer.sources.web import WebFiles
 from phosphene.assemble import Engine
 from phosphene.errors import InvalidInput, InvalidManifest, PictureError, PictureFault
+from phosphene.jobs import JobName
+from phosphene.life import Life, living
 from tests.indexer.conftest import save_picture, watch
 from tests.indexer.running import counts, quarantined, run
 
@@ -171,6 +174,7 @@ def test_this_machine_is_refused_by_default(site: Site) -> None:
         ("255.255.255.255", False),
         ("::", False),
         ("fe80::1%eth0", False),
+        ("fec0::1", False),
         ("fc00::1", False),
         ("ff02::1", False),
         ("::ffff:10.0.0.1", False),
@@ -389,6 +393,66 @@ def test_what_can_not_be_had_of_the_web_is_said_before_the_first_picture(web: Si
             open_sources([web.url("/large.csv")], SourceOptions(fetch_urls=True))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_lines_on_the_web_have_an_end_and_no_password_is_told(web: Site) -> None:
+    web.pages["/line.csv"] = answer(200, b"file\n" + b"a" * (5 * 2**20))
+    web.pages["/row.csv"] = answer(200, b"file\n" + b'"a\n",' * 2**20)
+    web.pages["/list.txt"] = answer(200, b"# " + b"a" * 2**17)
+    for path, said in [
+        ("/line.csv", "row 1: can't be read: it is longer than 4,194,304 characters"),
+        ("/row.csv", "row 1: can't be read: it is longer than 4,194,304 characters"),
+        ("/list.txt", "line 1 is longer than 65,536 characters"),
+    ]:
+        with pytest.raises(InvalidManifest, match=said):
+            open_sources([web.url(path)], SourceOptions(fetch_urls=True))
+    for options in (SourceOptions(), SourceOptions(fetch_urls=True)):
+        with pytest.raises(InvalidInput, match=r"http://\*\*\*@pictures.test/m.csv"):
+            open_sources(["http://me:secret@pictures.test/m.csv"], options)
+    sources = open_sources(["https://me:secret@pictures.test/a.jpg?to=b@c"], SourceOptions(fetch_urls=True))
+    assert [item.uri for item in sources] == ["https://***@pictures.test/a.jpg?to=b@c"]
+    sources.close()
+
+
+def test_what_is_read_stays_that_file_whoever_closes_it(web: Site, fetcher: Fetcher, tmp_path: Path) -> None:
+    web.pages["/m.csv"] = answer(200, b"ours")
+    (tmp_path / "other").write_bytes(b"theirs")
+    files = WebFiles(web.url("/m.csv"), fetcher=fetcher, max_bytes=100)
+    with files.open("") as reading:
+        files.close()
+        with (tmp_path / "other").open("rb"):
+            assert reading.read() == b"ours"
+    assert reading.closed
+
+
+def test_fetching_shows_life(web: Site, engine: Engine, tmp_path: Path) -> None:
+    """A list whose server lets each address wait is no job that hangs."""
+    life = Life(JobName.INGEST)
+    last_asked, too_late = threading.Event(), threading.Event()
+    data = save_picture(tmp_path / "0.png", seed=0).read_bytes()
+
+    def last(request: BaseHTTPRequestHandler) -> None:
+        life.seen = 0
+        last_asked.set()
+        while life.seen == 0 and not too_late.wait(0.01):
+            pass
+        answer(200, data)(request)
+
+    def first(request: BaseHTTPRequestHandler) -> None:
+        last_asked.wait(60)
+        answer(404)(request)
+
+    web.pages["/first"], web.pages["/last"] = first, last
+    web.pages["/list.txt"] = answer(200, f"{web.url('/first')}\n{web.url('/last')}\n".encode())
+    timer = threading.Timer(20, too_late.set)
+    timer.start()
+    with living(life):
+        life.seen = 0
+        open_sources([web.url("/list.txt")], SourceOptions(fetch_urls=True)).close()
+        assert life.seen > 0
+        assert counts(run(engine, web.url("/list.txt"), fetch_urls=True)) == (1, 0, 0, 1)
+    timer.cancel()
+    assert not too_late.is_set()
 
 
 def test_archives_on_the_web_are_ingested_and_their_members_known_again(
