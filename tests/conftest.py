@@ -3,6 +3,8 @@
 import gc
 import logging
 import signal
+import sys
+from collections.abc import Iterator
 
 import pytest
 import transformers  # noqa: F401  # so that diffusers is whole in here, whoever imports it first: phosphene/model_imports.py
@@ -28,6 +30,13 @@ def pytest_runtestloop() -> None:
 def _warnings_are_heard() -> None:
     """Undo what a worker's set-up in this process may have done before."""
     logging.getLogger().setLevel(min(logging.getLogger().level, logging.WARNING))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tidy() -> Iterator[None]:
+    yield
+    if (served := sys.modules.get("tests.search_api.served")) is not None:
+        served.forget_folders()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

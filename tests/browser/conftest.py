@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
 
-from tests.search_api.served import Served, forget_ingested_folder, ingested_folder, serving
+from tests.search_api.served import Served, ingested_folder, serving
 
 BROWSER = os.environ.get("PHOSPHENE_TEST_BROWSER") or shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = [
@@ -24,12 +24,6 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _tidy() -> Iterator[None]:
-    yield
-    forget_ingested_folder()
 
 
 @pytest.fixture(scope="session")

@@ -5,20 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.cli.test_comparing import Shell
-from tests.search_api.served import forget_ingested_folder, ingested_folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tidy() -> Iterator[None]:
-    yield
-    forget_ingested_folder()
+from tests.search_api.served import ingested_folder
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.search_api.served import forget_ingested_folder, ingested_folder
+from tests.search_api.served import ingested_folder
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,6 @@ class Shell:
         return subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False, timeout=300
         )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tidy() -> Iterator[None]:
-    yield
-    forget_ingested_folder()
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.search_api.served import forget_ingested_folder, ingested_folder, png
+from tests.search_api.served import ingested_folder, png
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,6 @@ class Shell:
             check=False,
             timeout=300,
         )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tidy() -> Iterator[None]:
-    yield
-    forget_ingested_folder()
 
 
 @pytest.fixture(scope="module")

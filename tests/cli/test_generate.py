@@ -21,7 +21,7 @@ from PIL import Image
 
 from phosphene.cli.imagining import Wanted, weights_of
 from phosphene.errors import InvalidInput
-from tests.search_api.served import forget_ingested_folder, ingested_folder, sample_pictures, tiny_generator
+from tests.search_api.served import ingested_folder, sample_pictures, tiny_generator
 
 NONSENSE = "zzxq 0x7f 9981"
 LONG = ("--steps", "1000", "--images", "64")
@@ -74,12 +74,6 @@ class Shell:
             stderr=subprocess.PIPE,
             text=True,
         )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tidy() -> Iterator[None]:
-    yield
-    forget_ingested_folder()
 
 
 @pytest.fixture(scope="module")

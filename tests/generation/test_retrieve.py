@@ -22,7 +22,6 @@ from phosphene.vectors.base import VectorQuery, asset_of
 from search_api.search import SearchAnswer, SearchQuery, run_search
 from tests.search_api.served import (
     PICTURES,
-    forget_ingested_folder,
     ingested_folder,
     png,
     serving,
@@ -34,12 +33,6 @@ from tests.unclip import published_models
 UNMATCHED = "inflation rate of last year"  # a question that the sample has no picture for
 
 Ask = Callable[..., SearchAnswer]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tidy() -> Iterator[None]:
-    yield
-    forget_ingested_folder()
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,7 @@ import pytest
 
 from phosphene.assemble import Engine, open_engine
 from phosphene.types import DEFAULT_TENANT
-from tests.search_api.served import forget_ingested_folder, ingested_folder, settings_for
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _tidy() -> Iterator[None]:
-    yield
-    forget_ingested_folder()
+from tests.search_api.served import ingested_folder, settings_for
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.search_api.served import Served, forget_ingested_folder, ingested_folder, serving
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _tidy() -> Iterator[None]:
-    yield
-    forget_ingested_folder()
+from tests.search_api.served import Served, ingested_folder, serving
 
 
 @pytest.fixture

@@ -107,7 +107,8 @@ def tiny_generator() -> Path:
     return starter_models.save(home / "unclip", space=load_encoder("starter", device="cpu").space.id)
 
 
-def forget_ingested_folder() -> None:
+def forget_folders() -> None:
+    """Remove what was made once a run."""
     if tiny_generator.cache_info().currsize:
         shutil.rmtree(tiny_generator().parent)
         tiny_generator.cache_clear()
