@@ -105,7 +105,7 @@ def run_worker(
     jobs.ping()
     _say_in_one_line_that_the_broker_is_away(app)
     if broker.startswith(("amqp", "pyamqp")):
-        _declare_queues(app)
+        declare_queues(app)
     rung = {
         JobName.SWEEP: sweep_every_s,
         JobName.RECOVER: min(sweep_every_s, RECOVER_EVERY_S),
@@ -158,7 +158,7 @@ def _say_in_one_line_that_the_broker_is_away(app: Celery) -> None:
         logging.getLogger(f"celery.worker.{name}").addFilter(without_trace)
 
 
-def _declare_queues(app: Celery) -> None:
+def declare_queues(app: Celery) -> None:
     """Declare all queues, also those that this worker takes nothing from: Celery binds delayed tasks to each.
 
     And one more for each, which keeps the tasks that RabbitMQ gave up, to be looked at.

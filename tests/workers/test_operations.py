@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from kombu import Connection, Message
 
 from indexer.jobs import handlers
 from phosphene.assemble import Engine, open_engine, open_jobs
 from phosphene.catalog.records import AssetState
 from phosphene.errors import Unavailable
-from phosphene.jobs import CeleryJobs, JobName
+from phosphene.jobs import DEAD_LETTERS, DELIVERY_LIMIT, CeleryJobs, JobName, make_app
 from phosphene.types import DEFAULT_TENANT as T
 from phosphene.types import IngestId
 from search_api import health
@@ -28,8 +30,9 @@ from search_api.serving import Server
 from tests.resilience.fleet import process_environment
 from tests.search_api.served import png
 from tests.search_api.test_operations import value
-from tests.services import free_port, redis_at
+from tests.services import RabbitServer, free_port, redis_at
 from tests.workers.conftest import Cluster, Worker, eventually
+from workers.celery_app import declare_queues
 from workers.ping import ping
 
 SCRAPER = "scraper-secret-0123456789"
@@ -280,3 +283,24 @@ def test_workers_that_are_seen_and_then_gone(cluster: Cluster, broker: str, requ
         pytest.raises(Unavailable, match="does not answer"),
     ):
         gone.queues_served(timeout_s=0.5)
+
+
+def test_a_task_that_is_handed_out_again_and_again_ends_with_the_dead_letters(rabbitmq_server: RabbitServer) -> None:
+    declare_queues(make_app(rabbitmq_server.url))
+    with closing(CeleryJobs(rabbitmq_server.url)) as jobs, Connection(rabbitmq_server.url) as connection:
+        channel = connection.default_channel
+        jobs.send(JobName.EMBED, {"asset_ids": ["poison"]})
+
+        def taken(queue: str) -> Message:
+            for _ in range(600):
+                if (message := channel.basic_get(queue)) is not None:
+                    return message
+                time.sleep(0.05)
+            pytest.fail(f"no task came to {queue}")
+
+        for _ in range(DELIVERY_LIMIT + 1):
+            channel.basic_reject(taken("embed").delivery_tag, requeue=True)  # as for a worker that died at it
+        dead = taken(f"{DEAD_LETTERS}.embed")
+        assert "poison" in str(dead.body)
+        channel.basic_ack(dead.delivery_tag)
+        assert jobs.waiting(JobName.EMBED) == 0
