@@ -86,9 +86,8 @@ def fleet_effort(pictures: Path, few: Path, folder: Path, *, broker: str) -> Eff
         fleet.environment |= {"PHOSPHENE_BATCH_SIZE": str(BATCH), "PHOSPHENE_LEASE_S": "20"}
         for _ in range(WORKERS):
             fleet.launch(queues="embed.online,embed,ingest")
-        run(fleet, few)
         while any("succeeded" not in worker.log.read_text() for worker in fleet.workers):  # its child has the model
-            time.sleep(0.1)
+            run(fleet, few)
         cpu, start = cpu_of_workers(fleet), time.perf_counter()
         run(fleet, pictures)
         return Effort(time.perf_counter() - start, cpu_of_workers(fleet) - cpu)
