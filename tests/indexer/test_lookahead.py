@@ -16,7 +16,7 @@ from indexer.embedding import embed_assets
 from indexer.lookahead import Background, decode_ahead
 from indexer.sources.items import SourceItem
 from phosphene.decoding import DecoderPool
-from phosphene.errors import PictureError, PictureFault
+from phosphene.errors import PictureError, PictureFault, Unavailable
 from phosphene.types import Pixels
 from tests.indexer.conftest import OpenEngine, save_pictures, watch
 from tests.indexer.running import assert_all_is_well, registered_only
@@ -166,3 +166,25 @@ def test_a_task_reads_encodes_and_writes_at_the_same_time(
         assert watched.batches == [8, 8, 8, 8]
         monkeypatch.undo()
         assert_all_is_well(engine, 32)
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_write_that_fails_is_told_and_the_other_part_is_kept(
+    tmp_path: Path, open_with: OpenEngine, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    save_pictures(tmp_path / "pictures", 16)
+    with open_with(batch_size=16) as engine:
+        ids = [asset.id for asset in registered_only(engine, tmp_path / "pictures")]
+        write, number = engine.index.upsert, iter(range(2))
+
+        def fail_once(*points: Any) -> None:  # noqa: ANN401  the index's
+            if next(number) == failing:
+                raise Unavailable("the index is away")
+            write(*points)
+
+        monkeypatch.setattr(engine.index, "upsert", fail_once)
+        with pytest.raises(Unavailable):
+            embed_assets(ids, engine=engine)
+        monkeypatch.undo()
+        assert embed_assets(ids, engine=engine) == 8
+        assert_all_is_well(engine, 16)
