@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from kombu import Connection, Message
+from kombu import Connection, Message, Queue
 
 from indexer.jobs import handlers
 from phosphene.assemble import Engine, open_engine, open_jobs
@@ -293,14 +293,14 @@ def test_a_task_that_is_handed_out_again_and_again_ends_with_the_dead_letters(ra
 
         def taken(queue: str) -> Message:
             for _ in range(600):
-                if (message := channel.basic_get(queue)) is not None:
+                if (message := Queue(queue, channel=channel).get()) is not None:
                     return message
                 time.sleep(0.05)
             pytest.fail(f"no task came to {queue}")
 
         for _ in range(DELIVERY_LIMIT + 1):
-            channel.basic_reject(taken("embed").delivery_tag, requeue=True)  # as for a worker that died at it
+            taken("embed").requeue()  # as for a worker that died at it
         dead = taken(f"{DEAD_LETTERS}.embed")
         assert "poison" in str(dead.body)
-        channel.basic_ack(dead.delivery_tag)
+        dead.ack()
         assert jobs.waiting(JobName.EMBED) == 0
