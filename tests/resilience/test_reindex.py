@@ -26,6 +26,7 @@ from indexer.verify import verify
 from phosphene.assemble import open_engine
 from phosphene.types import DEFAULT_TENANT
 from tests.indexer.conftest import make_model, save_picture, save_pictures
+from tests.resilience.conftest import Figure
 from tests.search_api.served import Served, serving, settings_for
 
 CLIENTS = 20
@@ -168,7 +169,7 @@ def require_different(
         assert max(abs(old[asset] - new[asset]) for asset in old) > 10 * NEAR, question
 
 
-def test_20_clients_meanwhile(served: Served, tmp_path: Path) -> None:
+def test_20_clients_meanwhile(served: Served, tmp_path: Path, figure: Figure) -> None:
     new = make_model(tmp_path / "new", seed=2)
     asset = served.client.post("/v1/search", json=body_of(("text", TEXTS[0]), limit=1)).json()["hits"][0]["asset_id"]
     questions: list[Question] = [*(("text", text) for text in TEXTS), ("asset_id", asset)]
@@ -218,8 +219,8 @@ def test_20_clients_meanwhile(served: Served, tmp_path: Path) -> None:
     require_different(truth, questions, before, after)
     mixed = [one for one in load.answers if not is_of(truth[one[0], one[1]], one[2])]
     spaces = Counter(space for _, space, _ in load.answers)
-    print(  # noqa: T201  figures
-        f"\nreindex of {PICTURES} pictures under {CLIENTS} clients: {len(load.answers)} answers "
+    figure(
+        f"reindex of {PICTURES} pictures under {CLIENTS} clients: {len(load.answers)} answers "
         f"({spaces[before]} of the old model, {spaces[after]} of the new), {len(load.failed)} failed, "
         f"{len(mixed)} mixed; {len(writes_failed)} writes failed; built and swapped in {took_s:.1f} s; "
         f"rollback answered in {said_s:.2f} s, the last answer of the new model began {rollback_s:.2f} s after it"
@@ -239,7 +240,7 @@ def embedded_so_far(data: Path) -> int:
     return int(counted[0])
 
 
-def test_killed_again_and_again_it_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_killed_again_and_again_it_goes_on_where_it_was(tmp_path: Path, figure: Figure) -> None:
     old, new = make_model(tmp_path / "old", seed=1), make_model(tmp_path / "new", seed=2)
     save_pictures(tmp_path / "pictures", MANY)
     data = tmp_path / "data"
@@ -262,7 +263,7 @@ def test_killed_again_and_again_it_goes_on_where_it_was(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     moved = json.loads(done.stdout)
-    print(f"\nreindex of {MANY} pictures killed at {reached[1:]}: {moved['reindex']['state']}, all there")  # noqa: T201  figures
+    figure(f"reindex of {MANY} pictures killed at {reached[1:]}: {moved['reindex']['state']}, all there")
     assert moved["space"].startswith("new-")
     with open_engine(settings_for(data), command="tests") as engine:
         assert engine.index.count() == MANY
