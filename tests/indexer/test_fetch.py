@@ -228,6 +228,20 @@ def test_what_may_pass_is_tried_again_and_what_stays_is_not(site: Site, fetcher:
     assert [paths.count(path) for path in ("/shaky", "/gone", "/down")] == [3, 1, 3]
 
 
+def test_of_an_attempt_that_broke_off_nothing_stays(site: Site, fetcher: Fetcher) -> None:
+    left = [b"the first answer, which is cut off"]
+
+    def cut(request: BaseHTTPRequestHandler) -> None:
+        body = left.pop() if left else b"whole"
+        request.send_response(200)
+        request.send_header("Content-Length", str(5 if body == b"whole" else 1000))
+        request.end_headers()
+        request.wfile.write(body)
+
+    site.pages["/cut"] = cut
+    assert fetcher.fetch(site.url("/cut")) == b"whole"
+
+
 def test_nobody_there_and_no_such_name(fetcher: Fetcher) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -262,6 +262,16 @@ def test_where_others_embed_pictures_are_registered_and_ids_sent(tmp_path: Path,
     assert watched.pictures == 70
 
 
+def test_a_task_carries_a_batch_where_batches_are_larger(tmp_path: Path, open_with: OpenEngine) -> None:
+    save_pictures(tmp_path / "pictures", 100)
+    with open_with(batch_size=100) as engine:
+        jobs = RecordedJobs()
+        started = engine.catalog.start_ingest(DEFAULT_TENANT, ["pictures"])
+        asked = {"tenant": "default", "sources": [str(tmp_path / "pictures")], "local_files": True}
+        handlers(engine, jobs)[JobName.INGEST](ingest_id=str(started), **asked)
+        assert [len(arguments["asset_ids"]) for _, arguments in jobs.sent] == [100]  # type: ignore[arg-type]  # a list
+
+
 def test_tenants_have_their_own_pictures_and_fields(tmp_path: Path, engine: Engine) -> None:
     save_pictures(tmp_path / "pictures", 5)
     (tmp_path / "m.csv").write_text("file,year\npictures/0000.png,1990\n")

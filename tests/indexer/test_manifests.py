@@ -211,3 +211,9 @@ def test_whatever_a_csv_says_is_read_back_or_refused_as_manifest(
     assert len(items) == len(rows)
     for item, (note, _) in zip(items, rows, strict=True):
         assert ("note" in item.metadata) == bool(note.strip()) or note.strip().startswith("[")
+
+
+def test_a_long_table_is_no_long_row(folder: Path) -> None:
+    row = f"a.jpg,{'x' * 100_000}\n"
+    (folder / "m.csv").write_text("file,said\n" + row * 50)
+    assert opened(folder / "m.csv").count() == 50
