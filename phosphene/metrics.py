@@ -1,16 +1,14 @@
 """What is counted and timed, for Prometheus: the only file that imports its client.
 
 Metrics live in memory. A Celery worker's children keep theirs in files of a folder that their parent names before it
-starts them (`of_children`), so that one port answers for all. No label holds what users choose: no tenant, id or text.
+starts them (`FOLDER`), so that one port answers for all. No label holds what users choose: no tenant, id or text.
 """
 
 from __future__ import annotations
 
 import contextlib
 import glob
-import os
 import re
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -194,17 +192,6 @@ def exposition(now: Readings) -> bytes:
 
 
 _exposing = threading.Lock()
-
-
-@contextmanager
-def of_children() -> Iterator[Path]:
-    """Give a folder in which child processes started meanwhile keep their metrics."""
-    with tempfile.TemporaryDirectory(prefix="phosphene-metrics-") as folder:
-        os.environ[FOLDER] = folder
-        try:
-            yield Path(folder)
-        finally:
-            os.environ.pop(FOLDER, None)
 
 
 def exposition_of_children(folder: Path) -> bytes:

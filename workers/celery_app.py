@@ -25,7 +25,7 @@ from phosphene.assemble import open_engine
 from phosphene.errors import InvalidSettings, ModelError, Unavailable
 from phosphene.jobs import DEAD_LETTERS, QUEUE_OF, QUEUES, CeleryJobs, JobName, make_app
 from phosphene.settings import Settings
-from workers.children import folder_of_children
+from workers.children import FOLDER, folder_of_children
 from workers.scraped import scraped
 
 LOAD_MODEL_S = 600  # Celery gives a child 4 s by itself
@@ -112,7 +112,7 @@ def run_worker(
         JobName.REINDEX: min(sweep_every_s, REINDEX_EVERY_S),
     }
     rung = {name: every_s for name, every_s in rung.items() if QUEUE_OF[name] in queues}
-    with scraped(settings), folder_of_children() as folder, _doorbell(jobs, rung), _stopping_in_time() as told:
+    with scraped(settings), folder_of_children(FOLDER) as folder, _doorbell(jobs, rung), _stopping_in_time() as told:
         trouble = folder / TROUBLE
         worker = app.Worker(
             hostname=f"phosphene-{os.getpid()}@{socket.gethostname()}",

@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def folder_of_children() -> Iterator[Path]:
-    """Give a folder in which children started meanwhile leave what their parent is to know."""
+def folder_of_children(variable: str) -> Iterator[Path]:
+    """Give a folder for children started meanwhile, who find it by a variable of the environment."""
     with tempfile.TemporaryDirectory(prefix="phosphene-worker-") as folder:
-        os.environ[FOLDER] = folder
+        os.environ[variable] = folder
         try:
             yield Path(folder)
         finally:
-            os.environ.pop(FOLDER, None)
+            os.environ.pop(variable, None)
 
 
 @contextmanager

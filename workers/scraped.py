@@ -14,6 +14,7 @@ from pathlib import Path
 from phosphene import metrics
 from phosphene.errors import Unavailable
 from phosphene.settings import Settings
+from workers.children import folder_of_children
 
 _PATIENCE_S = 10  # with a scraper that sends nothing
 
@@ -30,7 +31,7 @@ def scraped(settings: Settings) -> Iterator[int | None]:
         yield None
         return
     key = settings.metrics_key.get_secret_value() if settings.metrics_key is not None else None
-    with metrics.of_children() as folder:
+    with folder_of_children(metrics.FOLDER) as folder:
         try:
             server = ThreadingHTTPServer((settings.metrics_host, settings.metrics_port), _handler(folder, key))
         except OSError as error:
