@@ -286,6 +286,7 @@ def test_workers_that_are_seen_and_then_gone(cluster: Cluster, broker: str, requ
 
 
 def test_a_task_that_is_handed_out_again_and_again_ends_with_the_dead_letters(rabbitmq_server: RabbitServer) -> None:
+    rabbitmq_server.forget(["embed", f"{DEAD_LETTERS}.embed"])  # other tests may have left tasks there
     declare_queues(make_app(rabbitmq_server.url))
     with closing(CeleryJobs(rabbitmq_server.url)) as jobs, Connection(rabbitmq_server.url) as connection:
         channel = connection.default_channel
