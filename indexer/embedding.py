@@ -375,4 +375,5 @@ def _decoded(
     )
     with closing(pictures):
         for asset, picture in zip(assets, pictures, strict=True):
-            yield asset.id, picture.decoded
+            if picture.decoded is not None:  # as always: blobs are not asked whether they changed
+                yield asset.id, picture.decoded

@@ -94,8 +94,7 @@ class Intake:
             self.declared.learn(item.metadata for item in chunk)
             items = [self._held(item) for item in chunk]
             known = self.engine.catalog.locations(self.tenant, [item.uri for item in items])
-            unchanged: list[Location] = []
-            described: list[SourceItem] = []
+            same: list[tuple[SourceItem, Location]] = []
             changed: list[SourceItem] = []
             for item in items:
                 location = known.get(item.uri)
@@ -104,13 +103,10 @@ class Intake:
                 elif item.fingerprint is None or item.fingerprint != location.fingerprint:
                     if not said(item):
                         self._silent[item.uri] = location.asset_id
-                    changed.append(item)
-                elif said(item) and _digest(item) != location.metadata_digest:
-                    described.append(item)
+                    changed.append(item if item.ask is None else replace(item, fingerprint=location.fingerprint))
                 else:
-                    unchanged.append(location)
-            self._pass_over(unchanged)
-            self._describe(described)
+                    same.append((item, location))
+            self._leave(same)
             yield from changed
 
     def _held(self, item: SourceItem) -> SourceItem:
@@ -118,6 +114,23 @@ class Intake:
             return replace(item, metadata=self.declared.hold(item.metadata))
         except PictureError as error:
             return unreadable(item.uri, str(error), error.fault)
+
+    def _leave(self, same: Sequence[tuple[SourceItem, Location]]) -> None:
+        """Count pictures whose bytes are the known ones, and take over what is said about them anew."""
+        anew = [said(item) and _digest(item) != location.metadata_digest for item, location in same]
+        self._pass_over([location for (_, location), new in zip(same, anew, strict=True) if not new])
+        self._describe([item for (item, _), new in zip(same, anew, strict=True) if new])
+
+    def _leave_answered(self, items: Sequence[SourceItem]) -> None:
+        """Leave pictures of which their source says that they are the known ones; if it failed before, no longer."""
+        if not items:
+            return
+        for item in items:
+            self._silent.pop(item.uri, None)
+        uris = [item.uri for item in items]
+        self.engine.catalog.resolve_quarantine(self.tenant, uris)
+        known = self.engine.catalog.locations(self.tenant, uris)
+        self._leave([(item, known[item.uri]) for item in items if item.uri in known])  # else deleted meanwhile
 
     def _pass_over(self, unchanged: Sequence[Location]) -> None:
         if not unchanged:
@@ -158,6 +171,7 @@ class Intake:
         """Register what was read; yield what is to be embedded."""
         if read:
             self._quarantine([picture for picture in read if isinstance(picture.decoded, PictureError)])
+            self._leave_answered([picture.item for picture in read if picture.decoded is None])
             batch = self._register([picture for picture in read if isinstance(picture.decoded, DecodedPicture)])
             if batch is not None:
                 yield batch

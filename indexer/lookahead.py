@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from indexer.sources.items import SourceItem
@@ -25,18 +25,25 @@ UNKNOWN_SIZE = 8 * 2**20  # what a picture of unknown size is taken for, e.g. on
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadPicture:
-    """A picture that was read and decoded, or the reason why not."""
+    """A picture that was read and decoded, or the reason why not; None: its source says that it is the known one."""
 
     item: SourceItem
     data: bytes
-    decoded: DecodedPicture | PictureError
+    decoded: DecodedPicture | PictureError | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pending:
     item: SourceItem
     weight: int  # bytes
-    reading: Future[tuple[bytes, Future[DecodedPicture]]]
+    reading: Future[_Read]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    item: SourceItem
+    data: bytes
+    decoding: Future[DecodedPicture] | None
 
 
 def decode_ahead(
@@ -58,9 +65,11 @@ def decode_ahead(
     pending: deque[_Pending] = deque()
     held = 0
 
-    def read(item: SourceItem) -> tuple[bytes, Future[DecodedPicture]]:
-        data = _read(item)
-        return data, decoders.decode(data, spec=spec, thumbnail=thumbnail)
+    def read(item: SourceItem) -> _Read:
+        item, data = _read(item)
+        if data is None:
+            return _Read(item, b"", None)
+        return _Read(item, data, decoders.decode(data, spec=spec, thumbnail=thumbnail))
 
     try:
         for item in items:
@@ -79,20 +88,24 @@ def decode_ahead(
 
 
 def _finished(pending: _Pending) -> ReadPicture:
-    data = b""
+    read = _Read(pending.item, b"", None)
     try:
-        data, decoding = pending.reading.result()
-        decoded: DecodedPicture | PictureError = decoding.result()
+        read = pending.reading.result()
+        decoded: DecodedPicture | PictureError | None = None if read.decoding is None else read.decoding.result()
     except PictureError as error:
         decoded = error
     show_life()
-    return ReadPicture(pending.item, data, decoded)
+    return ReadPicture(read.item, read.data, decoded)
 
 
-def _read(item: SourceItem) -> bytes:
+def _read(item: SourceItem) -> tuple[SourceItem, bytes | None]:
+    """Read a picture, None where it is the known one; what is asked gets its fingerprint now."""
     try:
         with metrics.EMBED_STAGES.labels("read").time():
-            return item.read()
+            if item.ask is None:
+                return item, item.read()
+            answer = item.ask(item.fingerprint)
+            return replace(item, fingerprint=answer.fingerprint), answer.data
     except OSError as error:
         raise PictureError(PictureFault.UNREADABLE, f"can't be read: {error.strerror or error}") from error
 

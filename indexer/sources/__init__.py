@@ -300,7 +300,13 @@ class Sources:
         return map(self._web_item, urls)
 
     def _web_item(self, url: str) -> SourceItem:
-        return SourceItem(uri=printable_url(url), fingerprint=None, read=partial(self._fetching(url).fetch, url))
+        fetcher = self._fetching(url)
+        return SourceItem(
+            uri=printable_url(url),
+            fingerprint=None,
+            read=partial(fetcher.fetch, url),
+            ask=partial(fetcher.ask, url),
+        )
 
     def _fetching(self, url: str) -> Fetcher:
         if self._fetcher is None:

@@ -14,7 +14,7 @@ import posixpath
 import tarfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import IO, cast
 
@@ -210,14 +210,7 @@ def with_sidecars(item: SourceItem, sidecars: dict[str, bytes]) -> SourceItem:
 def with_description(item: SourceItem, described: Described) -> SourceItem:
     """Add a description, which holds over what the item says already."""
     whole = joined(described, Described(title=item.title, metadata=item.metadata))
-    return SourceItem(
-        uri=item.uri,
-        fingerprint=item.fingerprint,
-        read=item.read,
-        title=whole.title,
-        metadata=whole.metadata,
-        size=item.size,
-    )
+    return replace(item, title=whole.title, metadata=whole.metadata)
 
 
 def describe_sidecars(sidecars: dict[str, bytes]) -> Described:

@@ -19,6 +19,8 @@ from typing import IO
 
 import httpx2
 
+from indexer.sources.items import Answer
+from indexer.sources.validators import Validators
 from phosphene.errors import PictureError, PictureFault
 from phosphene.life import show_life
 
@@ -42,6 +44,14 @@ class _Allowance:
     max_bytes: int
     setting: str  # that holds them
     total_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Where the redirects ended: how what lies there is known again, and whether it is what was known before."""
+
+    validators: Validators | None
+    unchanged: bool
 
 
 class _TryAgain(Exception):
@@ -99,17 +109,27 @@ class Fetcher:
     def fetch(self, url: str) -> bytes:
         """Fetch a picture, trying again where that may help. Raises PictureError."""
         into = BytesIO()
-        self._try(url, into, _Allowance(self._max_bytes, "PHOSPHENE_MAX_PICTURE_BYTES", TOTAL_TIMEOUT_S))
+        self._try(url, into, self._for_a_picture(), None)
         return into.getvalue()
+
+    def ask(self, url: str, fingerprint: str | None) -> Answer:
+        """Fetch a picture like `fetch`, unless the server says that it still is the one of that fingerprint."""
+        into = BytesIO()
+        end = self._try(url, into, self._for_a_picture(), Validators.parse(fingerprint))
+        data = None if end.unchanged else into.getvalue()
+        return Answer(data, None if end.validators is None else end.validators.fingerprint)
+
+    def _for_a_picture(self) -> _Allowance:
+        return _Allowance(self._max_bytes, "PHOSPHENE_MAX_PICTURE_BYTES", TOTAL_TIMEOUT_S)
 
     def download(self, url: str, into: IO[bytes], *, max_bytes: int) -> None:
         """Fetch a manifest, a list or an archive into a file. Raises PictureError and OSError."""
-        self._try(url, into, _Allowance(max_bytes, "PHOSPHENE_MAX_DOWNLOAD_BYTES", DOWNLOAD_TIMEOUT_S))
+        self._try(url, into, _Allowance(max_bytes, "PHOSPHENE_MAX_DOWNLOAD_BYTES", DOWNLOAD_TIMEOUT_S), None)
 
-    def _try(self, url: str, into: IO[bytes], allowance: _Allowance) -> None:
+    def _try(self, url: str, into: IO[bytes], allowance: _Allowance, known: Validators | None) -> _End:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return self._follow(url, into, allowance)
+                return self._follow(url, into, allowance, known)
             except _TryAgain as error:
                 if attempt == ATTEMPTS:
                     raise _unreadable(f"{error} ({ATTEMPTS} attempts)") from error
@@ -123,23 +143,26 @@ class Fetcher:
         self._closed.set()
         self._client.close()
 
-    def _follow(self, url: str, into: IO[bytes], allowance: _Allowance) -> None:
+    def _follow(self, url: str, into: IO[bytes], allowance: _Allowance, known: Validators | None) -> _End:
         deadline = time.monotonic() + allowance.total_s
         for _ in range(MAX_REDIRECTS + 1):
-            further = self._get(_checked_url(url), into, allowance, deadline)
-            if further is None:
-                return
-            url = further
+            end = self._get(_checked_url(url), into, allowance, deadline, known)
+            if isinstance(end, _End):
+                return end
+            url = end
         raise _unreadable(f"more than {MAX_REDIRECTS} redirects, the last to {url[:200]}")
 
-    def _get(self, url: httpx2.URL, into: IO[bytes], allowance: _Allowance, deadline: float) -> str | None:
-        """Write the answer, or return the address of the next hop."""
+    def _get(
+        self, url: httpx2.URL, into: IO[bytes], allowance: _Allowance, deadline: float, known: Validators | None
+    ) -> _End | str:
+        """Write the answer, if it is not what is known; or return the address of the next hop."""
         port = url.port or (443 if url.scheme == "https" else 80)
         address = self._address(url.host, port)
+        conditions = {} if known is None else known.conditions(str(url))
         request = self._client.build_request(
             "GET",
             url.copy_with(host=address),
-            headers={"Host": url.netloc.decode("ascii")},
+            headers={"Host": url.netloc.decode("ascii"), **conditions},
             extensions={"sni_hostname": url.host},
         )
         try:
@@ -147,9 +170,11 @@ class Fetcher:
             try:
                 if response.has_redirect_location:
                     return str(url.join(response.headers["location"]))
+                if conditions and response.status_code == httpx2.codes.NOT_MODIFIED:
+                    return _End(known, unchanged=True)
                 self._check_status(response)
                 self._write_body(response, into, allowance, deadline)
-                return None
+                return _End(Validators.of(str(url), response.headers), unchanged=False)
             finally:
                 response.close()
         except (httpx2.TransportError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile

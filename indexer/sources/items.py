@@ -24,12 +24,23 @@ _USER = re.compile(r"^(https?://)[^/?#]*@", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What a source gives that was asked for a picture: its bytes, None where they are still those of last time."""
+
+    data: bytes | None
+    fingerprint: str | None  # of what is there now
+
+
+@dataclass(frozen=True, slots=True)
 class SourceItem:
     """One picture to be: where it is, how to get its bytes, what was said about it.
 
     Equal fingerprints mean surely the same bytes. `title` is None and `metadata` is empty where nothing was said; what
     the catalogue knows already then stays. `read` raises PictureError where this one picture can't be had, and may be
     called from any thread. `size` is in bytes, as far as known before reading.
+
+    `ask` is there where a fingerprint comes only with the bytes: it takes the one of last time, if any, and spares the
+    bytes where that still holds. It raises as `read` does.
     """
 
     uri: str
@@ -38,6 +49,7 @@ class SourceItem:
     title: str | None = None
     metadata: Metadata = field(default_factory=dict)
     size: int | None = None
+    ask: Callable[[str | None], Answer] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,11 @@ class Catalog:
         with self._database.reading() as connection:
             return ingests.quarantined(connection, tenant, ingest, after, limit)
 
+    def resolve_quarantine(self, tenant: TenantId, uris: Sequence[str]) -> None:
+        """Take places out of the list of what is unusable now."""
+        with self._database.writing() as connection:
+            ingests.resolve_quarantine(connection, tenant, [ingests.location_id(tenant, uri) for uri in uris])
+
     def note_unchanged(self, ingest: IngestId, count: int) -> None:
         """Count files that were known and left alone."""
         with self._database.writing() as connection:

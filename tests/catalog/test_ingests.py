@@ -77,6 +77,14 @@ def test_counts_add_up(catalog: Catalog, ingest: IngestId) -> None:
     assert counts.total == 45
 
 
+def test_a_place_is_taken_out_of_quarantine_for_its_tenant_alone(catalog: Catalog, ingest: IngestId) -> None:
+    catalog.quarantine(ingest, T, [broken("a"), broken("b")])
+    catalog.quarantine(catalog.start_ingest(THEIRS, ["b"]), THEIRS, [broken("b")])
+    catalog.resolve_quarantine(T, [broken("b").uri, "file:///never-heard-of"])
+    assert [one.uri for one in catalog.quarantined(T, None, after=None, limit=10)] == [broken("a").uri]
+    assert len(catalog.quarantined(THEIRS, None, after=None, limit=10)) == 1
+
+
 def test_quarantine_says_what_and_why(catalog: Catalog, ingest: IngestId) -> None:
     entry = broken("a", PictureFault.TOO_MANY_PIXELS)
     catalog.quarantine(ingest, T, [entry])
