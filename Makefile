@@ -34,7 +34,7 @@ format: $(VENV)/.installed-dev  ## rewrite the code in the house format
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format --quiet .
 
-bench: $(VENV)/.installed-dev  ## print every figure that README quotes
+bench: $(VENV)/.installed-dev system-packages  ## print the figures of README and docs, some hours; the recipes of training/ print theirs
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python -m "benchmarks.$$(basename "$$script" .py)"; done
 
 system-packages:

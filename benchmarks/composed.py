@@ -1,25 +1,35 @@
-"""Print how questions of several parts are balanced, and how well what is excluded is taken out.
+"""How questions of several parts are balanced, how well what is excluded is taken out, and whether templates help.
 
-Run on a catalogue that holds the demo pictures: PHOSPHENE_DATA=… python -m benchmarks.composed
+Ingests the demo catalogue, or takes a folder that has it.
+
+    python -m benchmarks.composed [--data FOLDER]
+
+Spreads: the standard deviation of the cosines of a picture, and of a golden question, with the background; and the
+length of the mean of all pictures and of all questions, which is what the embeddings of one modality share.
 
 Balance: a picture of the catalogue and a golden question, each of weight 1, asked together. How many of the first ten
 hits are among the ten that each finds alone, added up as they are and balanced.
 
 Exclusion: each golden question is excluded in turn, and its right pictures are those to be taken out. `lost` is the
 share of right pictures of another question (among its first 50), none of which show the excluded thing.
+
+Templates: the area under the ROC curve of the score, right pictures of a golden question against all others, mean over
+questions; with the words alone, each in a sentence, and with the mean of all these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phosphene.assemble import open_engine
+from benchmarks.hybrid_search import opened
+from phosphene.assemble import Engine
 from phosphene.evaluation.golden import look_up, read_golden
-from phosphene.settings import load_settings
+from phosphene.nomatch.curves import auroc
 from phosphene.types import DEFAULT_TENANT, point_id
 from phosphene.vectors.base import Payload
 from search_api.aim import Scale, words_said
@@ -27,6 +37,7 @@ from search_api.exclusion import DISTANCE, named_by
 
 GOLDEN = Path(__file__).parents[1] / "phosphene" / "starter" / "demo" / "golden.jsonl"
 PAIRS = 3000
+TEMPLATES = ("a picture of {}", "a photo of {}", "a drawing of {}", "an icon of {}", "{} clip art", "{} on white")
 
 Rows = NDArray[np.float32]
 Flags = NDArray[np.bool_]
@@ -35,41 +46,54 @@ Rule = Callable[[Flags, Scores], Flags]  # named by words, z-scores -> taken out
 
 
 def main() -> None:
-    """Print both."""
-    engine = open_engine(load_settings(), command="benchmarks.composed")
-    try:
-        with engine.answering() as space:
-            assets = list(engine.catalog.page_assets(tenant=DEFAULT_TENANT, after=None, limit=5000))
-            points = {point_id(asset.id, space.space.id): asset for asset in assets}
-            vectors = space.index.vectors(list(points))
-            known = [(asset, vectors[point]) for point, asset in points.items() if point in vectors]
-            rows = np.stack([vector for _, vector in known])
-            place = {asset.id: at for at, (asset, _) in enumerate(known)}
-            said = [_payload(asset.title, asset.metadata.get("keywords")) for asset, _ in known]
-            golden = look_up(
-                read_golden(GOLDEN),
-                tenant=DEFAULT_TENANT,
-                named=lambda names: engine.catalog.assets_named(DEFAULT_TENANT, names),
-            )
-            background = space.judge.background(DEFAULT_TENANT).rows
-            questions = [
-                (
-                    one.text,
-                    space.texts.embed(one.text).rows[0],
-                    np.isin(np.arange(len(rows)), [place[i] for i in one.gains]),
-                )
-                for one in golden
-                if one.gains
-            ]
-    finally:
-        engine.close()
-    _balance(rows, background, [vector for _, vector, _ in questions])
-    _exclusion(rows, background, said, [one for one in questions if one[2].sum() > 1])
+    """Print all of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a data folder that has the demo catalogue")
+    with opened(parser.parse_args().data) as engine:
+        report(engine)
+
+
+def report(engine: Engine) -> None:
+    """Print everything about an engine's catalogue."""
+    with engine.answering() as space:
+        assets = list(engine.catalog.page_assets(tenant=DEFAULT_TENANT, after=None, limit=5000))
+        points = {point_id(asset.id, space.space.id): asset for asset in assets}
+        vectors = space.index.vectors(list(points))
+        known = [(asset, vectors[point]) for point, asset in points.items() if point in vectors]
+        rows = np.stack([vector for _, vector in known])
+        place = {asset.id: at for at, (asset, _) in enumerate(known)}
+        said = [_payload(asset.title, asset.metadata.get("keywords")) for asset, _ in known]
+        golden = look_up(
+            read_golden(GOLDEN),
+            tenant=DEFAULT_TENANT,
+            named=lambda names: engine.catalog.assets_named(DEFAULT_TENANT, names),
+        )
+        background = space.judge.background(DEFAULT_TENANT).rows
+
+        def embedded(text: str) -> Rows:
+            return space.texts.embed(text).rows[0]
+
+        questions = [
+            (one.text, embedded(one.text), np.isin(np.arange(len(rows)), [place[i] for i in one.gains]))
+            for one in golden
+            if one.gains
+        ]
+        _spreads(rows, background, [vector for _, vector, _ in questions])
+        _balance(rows, background, [vector for _, vector, _ in questions])
+        _exclusion(rows, background, said, [one for one in questions if one[2].sum() > 1])
+        _templates(rows, questions, embedded)
 
 
 def _payload(title: str | None, keywords: object) -> Payload:
     listed = [word for word in keywords if isinstance(word, str)] if isinstance(keywords, list) else []
     return {"title": title, "keywords": listed}
+
+
+def _spreads(rows: Rows, background: Rows, texts: list[Rows]) -> None:
+    for name, vectors in (("a picture", list(rows)), ("a text", texts)):
+        spread = np.mean([Scale.of(vector, background).spread for vector in vectors])
+        shared = float(np.linalg.norm(np.mean(vectors, axis=0)))
+        print(f"the cosines of {name} spread by {spread:.3f}; the mean of all has length {shared:.2f}")
 
 
 def _balance(rows: Rows, background: Rows, texts: list[Rows]) -> None:
@@ -132,6 +156,21 @@ def _exclusion(rows: Rows, background: Rows, said: list[Payload], questions: lis
         print(
             f"subtracted with {weight}: {np.mean(left):.0%} of what shows it stays among ten; lost {np.mean(lost):.1%}"
         )
+
+
+def _templates(rows: Rows, questions: Sequence[tuple[str, Rows, Flags]], embedded: Callable[[str], Rows]) -> None:
+    def area(vectors: Sequence[Rows]) -> float:
+        return float(np.mean([auroc(rows @ one, right) for one, (_, _, right) in zip(vectors, questions, strict=True)]))
+
+    print(f"the words alone: AUROC {area([vector for _, vector, _ in questions]):.3f}")
+    dressed = {
+        template: [embedded(template.format(text)) for text, _, _ in questions] for template in ("{}", *TEMPLATES)
+    }
+    for template in TEMPLATES:
+        print(f"{template}: AUROC {area(dressed[template]):.3f}")
+    for name, some in (("the words and all of these", dressed), ("all of these", dict.fromkeys(TEMPLATES))):
+        mean = [np.mean([dressed[template][at] for template in some], axis=0) for at in range(len(questions))]
+        print(f"the mean of {name}: AUROC {area(mean):.3f}")
 
 
 def _right_among(rows: Rows, vector: Rows, right: Flags, count: int) -> NDArray[np.int64]:

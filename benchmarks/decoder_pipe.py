@@ -1,9 +1,9 @@
 """What it costs to carry decoded pictures through shared memory, over the socket instead, and beside a whole ingest.
 
 The real pool of decoders carries them both ways: a JPEG file goes over, pixels, thumbnail and attributes come back.
-Only the decoding is left out (`benchmarks/ready_decoder.py`), and the memory is taken away for the second way, as where
-no memory can be shared. Both run in turn; then pictures are ingested with each model. What shared memory spares is told
-as a share of the processor time of that ingest, both processes counted: all cores are busy then.
+Only the decoding is left out (`benchmarks/_ready_decoder.py`), and the memory is taken away for the second way, as
+where no memory can be shared. Both run in turn; then pictures are ingested with each model. What shared memory spares
+is told as a share of the processor time of that ingest, both processes counted: all cores are busy then.
 
     python -m benchmarks.decoder_pipe [--pictures 256] [--rounds 5] [--models NAME …]
 """
@@ -73,7 +73,7 @@ def ingest_ms(model: str, pictures: Path, data: Path) -> tuple[float, PixelSpec]
 def carried_ms(picture: bytes, spec: PixelSpec, *, shared: bool) -> float:
     """Have a picture carried there and back; give the processor time of both processes, ms a picture."""
     with ExitStack() as changed:
-        changed.enter_context(patch("phosphene.decoding._CHILD", "benchmarks.ready_decoder"))
+        changed.enter_context(patch("phosphene.decoding._CHILD", "benchmarks._ready_decoder"))
         if not shared:
             changed.enter_context(patch("phosphene.decoder_memory.share", lambda: (None, NO_FILE)))
         pool = DecoderPool(processes=1, limits=LIMITS, timeout_s=60, memory_bytes=2 * 2**30)
