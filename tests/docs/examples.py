@@ -77,3 +77,9 @@ def titles(table: str) -> list[str]:
     """Titles of a printed hit list: the second column, in order."""
     rows = [re.split(r"\s{2,}", row.strip()) for row in table.splitlines()]
     return [row[1] for row in rows if len(row) > 1 and re.fullmatch(r"-?\d\.\d{3}", row[0])]
+
+
+def described(table: str) -> list[str]:
+    """What a printed hit list says beside the titles: the third column, in order."""
+    rows = [re.split(r"\s{2,}", row.strip()) for row in table.splitlines()]
+    return [row[2] for row in rows if len(row) > 2 and re.fullmatch(r"-?\d\.\d{3}", row[0])]

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.docs.examples import REPOSITORY, Example, Shell, examples, titles
+from tests.docs.examples import REPOSITORY, Example, Shell, described, examples, titles
 
 PAGE = "docs/lists.md"
 EXAMPLES = examples(PAGE)
@@ -32,6 +32,7 @@ def test_commands_find_and_count_what_the_page_shows(example: Example, supplied:
     shown = titles(example.printed)
     assert shown
     assert titles(printed) == shown
+    assert described(printed) == described(example.printed)
     assert _counts(printed) == _counts(example.printed)
     assert printed.count("like it by cosine") == example.printed.count("like it by cosine")
 

@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from tests.docs.examples import Example, Shell, examples, titles
+from tests.docs.examples import Example, Shell, described, examples, titles
 
 EXAMPLES = [one for page in ("search", "hybrid", "attributes") for one in examples(f"docs/{page}.md")]
 DUPLICATES = examples("docs/duplicates.md")
@@ -22,6 +22,7 @@ def test_commands_find_what_the_page_shows(example: Example, served: Shell) -> N
     assert shown
     printed = served.run(example.command)
     assert titles(printed) == shown
+    assert described(printed) == described(example.printed)
     assert re.findall(r"; has (.+)", printed) == re.findall(r"; has (.+)", example.printed)
     first, second = printed.splitlines()[:2]
     assert example.printed.startswith(first.partition(":")[0])
