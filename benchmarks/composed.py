@@ -71,7 +71,7 @@ def report(engine: Engine) -> None:
         background = space.judge.background(DEFAULT_TENANT).rows
 
         def embedded(text: str) -> Rows:
-            return space.texts.embed(text).rows[0]
+            return np.asarray(space.texts.embed(text).rows[0])
 
         questions = [
             (one.text, embedded(one.text), np.isin(np.arange(len(rows)), [place[i] for i in one.gains]))
@@ -160,7 +160,8 @@ def _exclusion(rows: Rows, background: Rows, said: list[Payload], questions: lis
 
 def _templates(rows: Rows, questions: Sequence[tuple[str, Rows, Flags]], embedded: Callable[[str], Rows]) -> None:
     def area(vectors: Sequence[Rows]) -> float:
-        return float(np.mean([auroc(rows @ one, right) for one, (_, _, right) in zip(vectors, questions, strict=True)]))
+        pairs = zip(vectors, questions, strict=True)
+        return float(np.mean([auroc((rows @ one).astype(np.float64), right) for one, (_, _, right) in pairs]))
 
     print(f"the words alone: AUROC {area([vector for _, vector, _ in questions]):.3f}")
     dressed = {
