@@ -6,14 +6,19 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from phosphene import __version__
 from phosphene.errors import PhospheneError
 from phosphene.holder import current_holder
 from phosphene.settings import Settings, unknown_names
+
+if TYPE_CHECKING:
+    from phosphene.nomatch.decision import Standing
+    from phosphene.types import Space
 
 LOW_DISK_BYTES = 2 * 2**30
 
@@ -49,14 +54,14 @@ def examine(settings: Settings) -> Iterator[Finding]:
     said = None if serving is None else overruled(settings, serving)
     if said is not None:
         yield Finding("model", Verdict.WARN, said)
-    yield _try("model", lambda: _model(model, settings))
-    yield _generator(model, settings)
+    space = _space(model, settings)
+    yield _try("model", lambda: _model(model, space))
+    yield _generator(settings, space)
     if settings.embedded and current_holder(settings.data) is not None:
         return  # the stores are open in the other process; `phosphene doctor --server` asks it
     for subject, check in _stores(settings):
         yield _try(subject, check)
-    yield _matches(settings)
-    yield from _outdated(settings)
+    yield from _answers(settings)
 
 
 def _data_folder(settings: Settings) -> Iterator[Finding]:
@@ -77,26 +82,44 @@ def _data_folder(settings: Settings) -> Iterator[Finding]:
     yield Finding("disk", verdict, f"{free / 2**30:.1f} GiB free")
 
 
-def _model(model: str, settings: Settings) -> str:
+def _space(model: str, settings: Settings) -> Space | PhospheneError:
+    """Load the model for its space; or give what is wrong with it."""
     from phosphene.encoders import load_encoder
 
-    space = load_encoder(model, device=settings.device, threads=settings.threads).space
+    try:
+        return load_encoder(model, device=settings.device, threads=settings.threads).space
+    except PhospheneError as error:
+        return error
+
+
+def _model(model: str, space: Space | PhospheneError) -> str:
+    if isinstance(space, PhospheneError):
+        raise space
     return f"{model}: {space.dimension} dimensions, pictures at {space.pixels.size} px, space {space.id}"
 
 
-def _generator(model: str, settings: Settings) -> Finding:
-    """Tell whether pictures can be drawn here, which search does not need."""
-    from phosphene.encoders import load_encoder
-    from phosphene.unclip.loading import load_generator
+def _generator(settings: Settings, space: Space | PhospheneError) -> Finding:
+    """Tell whether pictures can be drawn here, which search does not need.
+
+    The starter's generator is judged by its files, and diffusers by those that it was installed as; other generators
+    are loaded.
+    """
+    from phosphene.unclip.inspection import inspect_starter, require_diffusers
+    from phosphene.unclip.loading import load_generator, starter_folder
 
     try:
-        encoder = load_encoder(model, device=settings.device, threads=settings.threads)
-        card = load_generator(
-            settings.generator, prior=settings.generator_prior, encoder=encoder, device=settings.device
-        ).card
+        if isinstance(space, PhospheneError):
+            raise space
+        require_diffusers()
+        folder = starter_folder(settings.generator)
+        if folder is not None:
+            layout, size = "starter", inspect_starter(folder, space=space)
+        else:
+            card = load_generator(settings.generator, prior=settings.generator_prior, device=settings.device).card
+            layout, size = card.layout, card.sizes[0]
     except PhospheneError as error:
         return Finding("generator", Verdict.WARN, f"nothing can be drawn: {error}")
-    return Finding("generator", Verdict.OK, f"{settings.generator}: {card.layout}, draws {card.sizes[0]} pixels")
+    return Finding("generator", Verdict.OK, f"{settings.generator}: {layout}, draws {size} pixels")
 
 
 def _stores(settings: Settings) -> Iterator[tuple[str, Callable[[], str]]]:
@@ -129,16 +152,27 @@ def _open_vectors(settings: Settings) -> str:
         return f"{engine.index.count()} vectors in {engine.index.space.id}"
 
 
-def _matches(settings: Settings) -> Finding:
-    """Tell whether matches are told by calibrations that still hold."""
+def _answers(settings: Settings) -> Iterator[Finding]:
+    """Tell whether matches are told by calibrations that hold, and whether points carry what they do now."""
+    from indexer.verify import outdated
     from phosphene.assemble import open_engine
-    from phosphene.types import DEFAULT_TENANT, Modality
+    from phosphene.types import DEFAULT_TENANT
 
     try:
         with open_engine(settings, command="phosphene doctor") as engine:
             standing = engine.judge.standing(DEFAULT_TENANT)
+            before = outdated(engine)
     except PhospheneError as error:
-        return Finding("matches", Verdict.FAIL, str(error))
+        yield Finding("matches", Verdict.FAIL, str(error))
+        return
+    yield _matches(standing)
+    if before is not None:
+        yield Finding("pictures", Verdict.WARN, before)
+
+
+def _matches(standing: Sequence[Standing]) -> Finding:
+    from phosphene.types import Modality
+
     fresh = [one.calibration.modality for one in standing if not one.stale]
     stale = [one.calibration.modality for one in standing if one.stale]
     if len(fresh) == len(Modality):
@@ -147,20 +181,6 @@ def _matches(settings: Settings) -> Finding:
     said = [f"stale for {' and '.join(stale)} questions"] if stale else []
     said += [f"not calibrated for {' and '.join(missing)} questions"] if missing else []
     return Finding("matches", Verdict.WARN, f"{'; '.join(said)}: run phosphene calibrate")
-
-
-def _outdated(settings: Settings) -> Iterator[Finding]:
-    """Tell whether pictures came in before points carried what they do now."""
-    from indexer.verify import outdated
-    from phosphene.assemble import open_engine
-
-    try:
-        with open_engine(settings, command="phosphene doctor") as engine:
-            before = outdated(engine)
-    except PhospheneError:
-        return  # told above
-    if before is not None:
-        yield Finding("pictures", Verdict.WARN, before)
 
 
 def _ping_broker(url: str) -> str:

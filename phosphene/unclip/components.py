@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,7 @@ def load_component(kind: Untyped, folder: Path, *, device: str = "cpu") -> Untyp
     if "transformers_weights" in config:  # transformers would read that file in place of those that are checked here
         raise ModelError(f"{folder / 'config.json'} chooses its weights by transformers_weights: take that line out")
     of_diffusers = kind.__module__.startswith("diffusers.")
-    weights = weights_of(folder, OF_DIFFUSERS if of_diffusers else OF_TRANSFORMERS)
-    _require_weights(weights)
+    weights = checked_weights(folder, OF_DIFFUSERS if of_diffusers else OF_TRANSFORMERS)
     options: dict[str, Any] = {"low_cpu_mem_usage": False} if of_diffusers else {}  # True needs one package more
     try:
         model, report = kind.from_pretrained(
@@ -110,7 +109,12 @@ def sample_size_of(network: Untyped, folder: Path) -> int:
 
     diffusers takes any sample_size, so that a wrong one would be found out only when it is drawn with.
     """
-    size = network.config.get("sample_size")
+    return sample_size_in(network.config, folder)
+
+
+def sample_size_in(config: Mapping[str, Any], folder: Path) -> int:
+    """Do the same by a network's configuration alone."""
+    size = config.get("sample_size")
     if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_SIDE:
         raise ModelError(f"{folder / 'config.json'}: sample_size is {size!r}; it must be a whole number, 1..{MAX_SIDE}")
     return size
@@ -211,17 +215,18 @@ def weights_of(folder: Path, stem: str) -> Path:
     raise ModelError(f"{folder} has no safetensors weights: is the model complete?")
 
 
-def _require_weights(weights: Path) -> None:
-    """See that weights are whole and no pickles, in one file or in many."""
+def checked_weights(folder: Path, stem: str) -> Path:
+    """Do as `weights_of`, and see that weights are all there and no pickles, in one file or in many."""
+    weights = weights_of(folder, stem)
     if weights.suffix == ".safetensors":
-        require_safetensors(weights)
-        return
+        return require_safetensors(weights)
     for shard in _shards(weights):
         if Path(shard).name != shard:
             raise ModelError(f"{weights} names {shard}, which is not a file of its folder")
         if not (weights.parent / shard).is_file():
             raise ModelError(f"{weights} names {shard}, which is not there: is the model complete?")
         require_safetensors(weights.parent / shard)
+    return weights
 
 
 def _shards(index: Path) -> list[str]:

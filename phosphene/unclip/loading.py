@@ -8,12 +8,12 @@ from phosphene.errors import InvalidSettings, ModelError, ModelNotFound
 from phosphene.model_imports import restore_diffusers
 from phosphene.unclip.base import ClipEncoder, Generator
 from phosphene.unclip.components import MODEL_INDEX, find_folder, first_line, read_json
+from phosphene.unclip.starter_config import CONFIG_NAME, read_config
 
 STARTER = "starter"
 STARTER_FOLDER = Path(__file__).parents[1] / "starter" / "unclip"
 KARLO = "kakaobrain/karlo-v1-alpha"
 KANDINSKY_PRIOR = "kandinsky-community/kandinsky-2-2-prior"
-_STARTER_CONFIG = "unclip.json"
 
 
 def load_generator(
@@ -34,7 +34,7 @@ def load_generator(
     """
     folder = _starter_folder() if model.strip() == STARTER else find_folder(model, cache_dir=cache_dir)
     chosen = _choose_device(device)
-    if (folder / _STARTER_CONFIG).is_file():
+    if (folder / CONFIG_NAME).is_file():
         if encoder is None:
             raise ModelError(f"{folder} draws in the space of an encoder of ours, and none was given")
         from phosphene.unclip.starter import StarterGenerator
@@ -64,22 +64,26 @@ def load_generator(
             )
 
 
+def starter_folder(model: str) -> Path | None:
+    """Find the folder of a generator of the starter layout; None: it is of another. Raises ModelNotFound."""
+    folder = _starter_folder() if model.strip() == STARTER else find_folder(model)
+    return folder if (folder / CONFIG_NAME).is_file() else None
+
+
 def starter_space(model: str) -> tuple[str, str] | None:
     """Name the CLIP model, and its space, whose encoder `load_generator` is to be given; None where it needs none.
 
     Raises ModelNotFound, ModelError.
     """
-    folder = _starter_folder() if model.strip() == STARTER else find_folder(model)
-    if not (folder / _STARTER_CONFIG).is_file():
+    folder = starter_folder(model)
+    if folder is None:
         return None
-    from phosphene.unclip.starter_layout import read_config
-
     config = read_config(folder)
     return config.model, config.space
 
 
 def _starter_folder() -> Path:
-    if not (STARTER_FOLDER / _STARTER_CONFIG).is_file():
+    if not (STARTER_FOLDER / CONFIG_NAME).is_file():
         raise ModelNotFound(
             f"the starter's generator has no weights here ({STARTER_FOLDER}): `python -m training.unclip` makes them; "
             "or name another model"
@@ -90,7 +94,7 @@ def _starter_folder() -> Path:
 def _pipeline_of(folder: Path) -> str:
     index = folder / MODEL_INDEX
     if not index.is_file():
-        raise ModelError(f"{folder} has neither {_STARTER_CONFIG} nor {MODEL_INDEX}: it is no unCLIP model")
+        raise ModelError(f"{folder} has neither {CONFIG_NAME} nor {MODEL_INDEX}: it is no unCLIP model")
     return str(read_json(index).get("_class_name"))
 
 

@@ -25,6 +25,7 @@ from phosphene.unclip.base import (
 from phosphene.unclip.components import OnDisk
 from phosphene.unclip.diffusion import denoise, gaussian, guide, noised, streams
 from phosphene.unclip.pixels import to_pixels
+from phosphene.unclip.starter_config import require_space
 
 _REDRAWN = 0.5  # of the steps, for each refinement
 _CPU_ROWS = 16  # pictures at once: with 64 of them activations outgrow the caches, and each takes twice as long
@@ -39,11 +40,7 @@ class StarterGenerator(OnDisk):
         Raises ModelError, UnsafeWeights, and SpaceMismatch for another encoder.
         """
         config = layout.read_config(folder)
-        if encoder.space.id != config.space:
-            raise SpaceMismatch(
-                f"{folder} was trained in the space {config.space} ({config.model}), but the encoder given is "
-                f"{encoder.space.model} ({encoder.space.id})"
-            )
+        require_space(folder, config, encoder.space)
         self._encoder = encoder
         self._device = device
         self._networks = _placed(layout.StarterNetworks.load(folder, config), device)

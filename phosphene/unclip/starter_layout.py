@@ -17,10 +17,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch.nn import functional
 
 from phosphene.errors import InvalidInput, ModelError
@@ -29,6 +28,7 @@ from phosphene.types import Float32
 from phosphene.unclip.base import Sampling
 from phosphene.unclip.components import Untyped, load_component, load_scheduler, sample_size_of
 from phosphene.unclip.pixels import from_pixels, to_pixels
+from phosphene.unclip.starter_config import CONFIG_NAME, StarterConfig, read_config
 
 with light_imports():
     from diffusers import DDPMScheduler, PriorTransformer, UNet2DConditionModel, UNet2DModel
@@ -51,24 +51,9 @@ __all__ = [  # all that a trainer needs
     "unfold",
 ]
 
-CONFIG_NAME = "unclip.json"
-FORMAT: Literal["phosphene-unclip-1"] = "phosphene-unclip-1"
 TRAIN_STEPS = 1000  # timesteps are 0..999
 PRIOR_CLIP = 5.0  # whitened embeddings beyond 5 standard deviations do not occur
 _SCHEDULES = ("prior_scheduler", "decoder_scheduler", "super_resolution_scheduler")
-
-
-class StarterConfig(BaseModel):
-    """What unclip.json says beyond the networks' own configurations."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal["phosphene-unclip-1"] = FORMAT
-    space: str = Field(description="id of the CLIP space, as phosphene.types.Space gives it")
-    model: str = Field(default="starter", description="what PHOSPHENE_MODEL calls the CLIP model of that space")
-    decoder_fold: int = Field(default=2, ge=1, description="pixels a side that one cell of the decoder stands for")
-    super_resolution_fold: int = Field(default=2, ge=1, description="the same for super-resolution")
-    sampling: Sampling = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,21 +155,6 @@ class StarterNetworks:
     def super_resolution_px(self) -> int:
         """Both sides of the final picture."""
         return int(self.super_resolution.config.sample_size) * self.super_resolution_fold
-
-
-def read_config(folder: Path) -> StarterConfig:
-    """Read a folder's unclip.json. Raises ModelError."""
-    path = folder / CONFIG_NAME
-    try:
-        return StarterConfig.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError(f"{path} can't be read: {error.strerror}") from error
-    except InvalidInput as error:  # of Sampling
-        raise ModelError(f"{path}: {error}") from error
-    except (ValidationError, UnicodeDecodeError) as error:
-        what = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        where = ".".join(str(part) for part in what["loc"])
-        raise ModelError(f"{path} is no unCLIP configuration of ours: {where} {what['msg']}".strip()) from error
 
 
 def prior_schedule() -> Untyped:

@@ -224,9 +224,13 @@ def test_doctor_and_models(desk: Desk) -> None:
     findings = {entry["subject"]: entry for entry in desk.run("doctor", "--json").json}
     assert findings["model"]["verdict"] == "ok"
     assert f"{PICTURES} assets" in findings["catalogue and blobs"]["detail"]
+    assert findings["generator"]["detail"] == "starter: starter, draws 128x128 pixels"
     ill = desk.run("doctor", PHOSPHENE_MODEL="no-such-model/tag")
     assert ill.status == 1
     assert "no-such-model" in ill.out
+    assert "nothing can be drawn" in ill.out
+    other = desk.run("doctor", "--json", PHOSPHENE_GENERATOR="nowhere").json
+    assert {one["subject"]: one["verdict"] for one in other}["generator"] == "warn"
     assert "starter" in {entry["name"] for entry in desk.run("models", "--json").json}
 
 

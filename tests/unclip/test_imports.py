@@ -14,6 +14,7 @@ import pytest
         ("phosphene.cli, phosphene.assemble, search_api.app, workers.celery_app", "diffusers"),
         ("phosphene.unclip.imagine, phosphene.unclip.base, phosphene.unclip.geometry", "torch"),
         ("phosphene.unclip.loading", "diffusers"),
+        ("phosphene.unclip.inspection", "torch"),
     ],
 )
 def test_what_is_heavy_is_not_imported_before_it_is_needed(modules: str, absent: str) -> None:
