@@ -1,21 +1,24 @@
 // The page: what is asked and shown follows from the address, so that links and the back button work.
 
-import { get, post, show } from "/web/api.js";
+import { get, post, Problem, show } from "/web/api.js";
 import * as details from "/web/details.js";
 import * as facets from "/web/facets.js";
 import * as grid from "/web/grid.js";
 import * as imagine from "/web/imagine.js";
 import { follow } from "/web/ingest.js";
+import * as given from "/web/picture.js";
 import * as state from "/web/state.js";
+import { dismiss, quiet, tell } from "/web/telling.js";
 
 const at = (id) => document.querySelector(`#${id}`);
 const EXAMPLES = ["a sailing ship", "something to drink", "musical instrument", "a fast car", "playing chess", "dangerous animal"];
 const TYPING_MS = 280;
-const MAX_PICTURE_MB = 64;
+const SLOW_MS = 5000;
 
-let current = null; // the search on screen: {key, now, next, found, controller}
+let current = null; // the search on screen: {key, now, next, found, controller, coming, stuck}
 let catalogue = null; // what /v1/status said
 let typing = 0;
+let slow = 0;
 let typed = false; // the address came from typing, so that more typing replaces it
 let byKeyboard = false;
 
@@ -28,12 +31,14 @@ async function render() {
   document.body.dataset.view = key === "/" ? "home" : "results";
   document.title = now.text ? `${now.text} – Phosphene` : "Phosphene";
   if (current?.key !== key) await search(now, key);
+  if (now.lost) tell("The picture of that search was known to that page only: drop it again.");
   openDetails(now.open);
 }
 
 async function search(now, key) {
   current?.controller.abort();
-  const mine = { key, now, next: null, found: 0, controller: new AbortController() };
+  const mine = { key, now, next: null, found: 0, controller: new AbortController(), coming: false, stuck: false };
+  const focused = document.activeElement !== document.body;
   current = mine;
   busy(true);
   try {
@@ -41,9 +46,11 @@ async function search(now, key) {
     const answer = await page(mine);
     if (current !== mine) return;
     scrollTo(0, 0);
+    quiet();
     grid.clear();
     imagine.leave();
     display(answer, mine);
+    if (focused) refocus();
     if (answer.generation) drawn(answer.generation, now);
   } catch (error) {
     if (error.name !== "AbortError" && current === mine) failed(error);
@@ -52,11 +59,20 @@ async function search(now, key) {
   }
 }
 
-function page(mine) {
+// What had the focus may have gone with the pictures before: the keyboard goes on here, not at the top of the page.
+function refocus() {
+  const held = document.activeElement;
+  if (held !== document.body && held.checkVisibility()) return;
+  if (byKeyboard && grid.all().length) grid.focus(0);
+  else at("results").focus({ preventScroll: true });
+}
+
+async function page(mine) {
   const { now, next, controller } = mine;
   const filter = facets.asFilter(now.filters);
   const cursor = next ?? undefined;
   if (now.picture) {
+    await given.readable(now.picture);
     const form = new FormData();
     form.append("image", now.picture);
     if (filter) form.append("filter", JSON.stringify(filter));
@@ -81,7 +97,6 @@ function display(answer, mine) {
   grid.add(answer.hits);
   mine.next = answer.next_cursor;
   mine.found += answer.hits.length;
-  at("problem").hidden = true;
   at("more").hidden = !mine.next;
   nearEnd.unobserve(at("more")); // it tells again where the button is still in sight, as on a tall screen
   nearEnd.observe(at("more"));
@@ -195,21 +210,32 @@ function empty({ found, now, key }) {
 
 async function more() {
   const mine = current;
-  if (!mine?.next || at("more").disabled) return;
-  at("more").disabled = true;
+  if (!mine?.next || mine.coming || mine.stuck) return;
+  mine.coming = true;
+  const before = mine.found;
   try {
     const answer = await page(mine);
-    if (current === mine) display(answer, mine);
+    if (current !== mine) return;
+    const pressed = document.activeElement === at("more");
+    display(answer, mine);
+    if (pressed) grid.focus(before);
   } catch (error) {
-    if (error.name !== "AbortError" && current === mine) failed(error);
+    if (error.name === "AbortError" || current !== mine) return;
+    mine.stuck = true; // the pictures that are there stay, and so does the place among them
+    tell(error.message, goOn);
   } finally {
-    at("more").disabled = false;
+    mine.coming = false;
   }
 }
 
+function goOn() {
+  if (current?.stuck) quiet();
+  if (current) current.stuck = false;
+  more();
+}
+
 function failed(error) {
-  at("problem-text").textContent = error.message;
-  at("problem").hidden = false;
+  tell(error.message, mayPass(error) ? again : null);
   at("empty").hidden = true;
   at("verdict").hidden = true;
   at("count").textContent = "";
@@ -221,9 +247,20 @@ function failed(error) {
   }
 }
 
+// Whether the same question can go better the next time: not where it was the question that is wrong.
+const mayPass = ({ status = 500 }) => status === 0 || status === 429 || status >= 500;
+
+function again() {
+  at("results").focus({ preventScroll: true }); // the button that was pressed goes away
+  current = null;
+  start();
+}
+
 function busy(yes) {
   at("busy").hidden = !yes;
   grid.stale(yes);
+  clearTimeout(slow);
+  if (yes) slow = setTimeout(() => (at("count").textContent = "Still waiting for the answer…"), SLOW_MS);
 }
 
 async function showToken(now, mine) {
@@ -234,7 +271,7 @@ async function showToken(now, mine) {
     at("token-name").textContent = now.picture.name || "Your picture";
     at("token-picture").src = URL.createObjectURL(now.picture);
   } else if (now.like) {
-    const asset = grid.all().find((hit) => hit.asset_id === now.like) ?? (await get(assetPath(now.like), mine.controller.signal));
+    const asset = grid.all().find((hit) => hit.asset_id === now.like) ?? (await lookUp(now.like, mine.controller.signal));
     if (current !== mine) return;
     at("token-name").textContent = `Like ${grid.name(asset)}`;
     show(at("token-picture"), asset.thumbnail_url).catch(() => {});
@@ -253,9 +290,9 @@ async function openDetails(id) {
   let hit = grid.all().find((one) => one.asset_id === id);
   if (!hit) {
     try {
-      hit = await get(assetPath(id));
+      hit = await lookUp(id);
     } catch (error) {
-      failed(error);
+      if (state.read().open === id) tell(error.message, mayPass(error) ? () => openDetails(id) : null);
       return;
     }
     if (state.read().open !== id) return;
@@ -270,7 +307,15 @@ async function openDetails(id) {
   openDetails.last = index;
 }
 
-const assetPath = (id) => `/v1/assets/${encodeURIComponent(id)}`;
+async function lookUp(id, signal) {
+  try {
+    return await get(`/v1/assets/${encodeURIComponent(id)}`, signal);
+  } catch (error) {
+    if (error.status !== 404 && error.status !== 422) throw error;
+    throw new Problem("There is no such picture in this catalogue. It may have been taken out.", 404);
+  }
+}
+
 const indexOf = (id) => grid.all().findIndex((hit) => hit.asset_id === id);
 const lastOpen = () => openDetails.last ?? 0;
 
@@ -322,6 +367,7 @@ details.connect({
 // --- from the reader to the address
 
 function visit(next, options) {
+  dismiss();
   typed = options?.typed ?? false;
   const changed = state.go(next, options);
   if (!options?.typed) at("q").value = next.text ?? "";
@@ -336,18 +382,23 @@ function toggle(field, value) {
   visit({ ...now, filters });
 }
 
-function searchByPicture(file) {
-  if (!file.type.startsWith("image/")) failed(new Error(`${file.name || "That"} is not a picture.`));
-  else if (file.size > MAX_PICTURE_MB * 2 ** 20) failed(new Error(`${file.name} is larger than ${MAX_PICTURE_MB} MB.`));
-  else visit({ picture: file });
-}
+given.connect({
+  found: (picture) => visit({ picture }),
+  refused: (why) => {
+    if (state.read().open) closeDetails(); // they would cover the line
+    tell(why);
+  },
+});
 
 at("search").addEventListener("submit", (event) => {
   event.preventDefault();
   clearTimeout(typing);
   const text = at("q").value.trim();
-  if (!text) return;
-  const { text: before, filters } = state.read();
+  const { text: before, like, picture, filters } = state.read();
+  if (!text) {
+    if (!like && !picture) tell("Say in a few words what the picture shows, or drop a picture here.");
+    return;
+  }
   if (text === before) {
     current = null;
     typed = false;
@@ -356,6 +407,7 @@ at("search").addEventListener("submit", (event) => {
 });
 
 at("q").addEventListener("input", () => {
+  dismiss();
   clearTimeout(typing);
   typing = setTimeout(() => {
     const text = at("q").value.trim();
@@ -388,16 +440,12 @@ at("token-remove").onclick = () => {
   visit({});
   at("q").focus();
 };
-at("pick").onclick = () => at("file").click();
-at("file").onchange = () => {
-  if (at("file").files.length) searchByPicture(at("file").files[0]);
-  at("file").value = "";
+at("skip").onclick = (event) => {
+  event.preventDefault(); // an address that ends in # and a word is one of a picture
+  if (grid.all().length) grid.focus(0);
+  else at("results").focus();
 };
-at("retry").onclick = () => {
-  current = null;
-  start();
-};
-at("more").onclick = more;
+at("more").onclick = goOn;
 const nearEnd = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && more(), { rootMargin: "600px" });
 
 addEventListener("keydown", (event) => {
@@ -424,32 +472,6 @@ at("results").addEventListener("click", (event) => {
   render();
 });
 
-let depth = 0; // dragenter and dragleave come for every element on the way
-addEventListener("dragenter", (event) => {
-  if (!event.dataTransfer?.types.includes("Files")) return;
-  event.preventDefault();
-  depth += 1;
-  at("drop").hidden = false;
-});
-addEventListener("dragleave", () => {
-  depth = Math.max(0, depth - 1);
-  at("drop").hidden = depth === 0;
-});
-addEventListener("dragover", (event) => event.preventDefault());
-addEventListener("drop", (event) => {
-  event.preventDefault();
-  depth = 0;
-  at("drop").hidden = true;
-  const [file] = event.dataTransfer?.files ?? [];
-  if (file) searchByPicture(file);
-});
-addEventListener("paste", (event) => {
-  const file = [...(event.clipboardData?.files ?? [])].find((one) => one.type.startsWith("image/"));
-  if (!file) return;
-  event.preventDefault();
-  searchByPicture(file);
-});
-
 // --- start
 
 at("examples").append(
@@ -473,10 +495,12 @@ async function look() {
 }
 
 async function start() {
+  busy(true);
   try {
     await look();
     await render();
   } catch (error) {
+    busy(false);
     failed(error);
   }
 }

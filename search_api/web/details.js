@@ -32,6 +32,7 @@ export function open(hit, { before, after, filterable, question }) {
   part("facts").replaceChildren(...facts(hit, filterable));
   part("keywords").replaceChildren(...keywords(hit.metadata).map(wordButton));
   part("keywords").hidden = !part("keywords").children.length;
+  const stepped = document.activeElement;
   part("back").disabled = !before;
   part("on").disabled = !after;
   part("download").href = hit.original_url;
@@ -39,6 +40,8 @@ export function open(hit, { before, after, filterable, question }) {
   part("blend").textContent = `Blend with “${question}”`;
   part("blend").title = part("blend").textContent;
   if (!dialog.open) dialog.showModal();
+  else if (stepped.disabled) part("title").focus(); // at an end of the list the button that led there is gone
+  dialog.scrollTop = 0;
   dialog.querySelector(".facts").scrollTop = 0;
 }
 

@@ -37,6 +37,7 @@ export function render({ asked, filters, hits, toggle }) {
     const offered = [...new Set([...most.slice(0, MOST[field]), ...active.filter((value) => values.has(value))])];
     if (offered.length > 1 || active.length) chips.push(...offered.map((value) => [field, value]));
   }
+  const held = bar.contains(document.activeElement) ? document.activeElement.dataset.of : null;
   bar.replaceChildren(
     ...chips.map(([field, value]) => {
       const chip = document.createElement("button");
@@ -44,12 +45,14 @@ export function render({ asked, filters, hits, toggle }) {
       chip.className = "chip";
       chip.textContent = value;
       chip.title = label(field);
+      chip.dataset.of = `${field}:${value}`;
       chip.setAttribute("aria-pressed", String(filters.some((one) => one.field === field && one.value === value)));
       chip.onclick = () => toggle(field, value);
       return chip;
     }),
   );
   bar.hidden = !chips.length;
+  if (held) [...bar.children].find((chip) => chip.dataset.of === held)?.focus({ preventScroll: true });
 }
 
 export function hide() {

@@ -1,9 +1,11 @@
 // What is shown, as a URL: ?q=cat&f=category:animals, ?like=ASSET, ?picture=N, and #ASSET while details are open.
 
-const pictures = new Map(); // dropped pictures live as long as the page
+const pictures = new Map(); // dropped pictures live as long as the page; `lost` is the address of one that does not
 
 export function read() {
   const query = new URLSearchParams(location.search);
+  const picture = pictures.get(query.get("picture")) ?? null;
+  const lost = query.has("picture") && !picture;
   const filters = query
     .getAll("f")
     .map((text) => text.split(/:(.*)/s, 2))
@@ -12,9 +14,10 @@ export function read() {
   return {
     text: (query.get("q") ?? "").trim(),
     like: query.get("like"),
-    picture: pictures.get(query.get("picture")) ?? null,
-    filters,
-    open: decodeURIComponent(location.hash.slice(1)) || null,
+    picture,
+    lost,
+    filters: lost ? [] : filters,
+    open: location.hash.slice(1) || null,
   };
 }
 
@@ -37,7 +40,7 @@ export function go(state, { replace = false } = {}) {
 
 function keep(picture) {
   for (const [name, known] of pictures) if (known === picture) return name;
-  const name = String(pictures.size + 1);
+  const name = Date.now().toString(36); // never that of a picture from before the page was loaded anew
   pictures.set(name, picture);
   return name;
 }
