@@ -66,6 +66,12 @@ TEXT_EMBEDDINGS = Counter(
     ["result"],
     registry=REGISTRY,
 )
+TEXT_BATCH = Histogram(
+    "phosphene_text_batch_texts",
+    "Texts of callers who ask at the same time that went through the model together",
+    buckets=(1, 2, 4, 8, 16, 32, 64),
+    registry=REGISTRY,
+)
 EMBED_STAGES = Histogram(
     "phosphene_embed_stage_seconds",
     "What the parts of embedding take: read and decode of one picture; register, forward and upsert of a batch",

@@ -131,6 +131,7 @@ class TextEmbedder:
             for request in batch:  # one of them is at fault; the others are not
                 self._embed_all([request])
             return
+        metrics.TEXT_BATCH.observe(len(batch))
         unit.rows.flags.writeable = False
         results = [UnitEmbeddings(unit.space, unit.rows[at : at + 1]) for at in range(len(batch))]
         with self._lock:

@@ -75,6 +75,28 @@ def test_pages_miss_nothing_and_repeat_nothing_while_pictures_come_in(
     assert set(first) <= set(seen)
 
 
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(first=catalogues, limit=st.integers(1, 9), seed=st.integers(0, 99), data=st.data())
+def test_pages_miss_nothing_and_repeat_nothing_while_pictures_are_deleted(
+    first: dict[PointId, float], limit: int, seed: int, data: st.DataObject
+) -> None:
+    deleted = set(data.draw(st.lists(st.sampled_from(sorted(first)), unique=True))) if first else set()
+    index = ListedIndex(dict(first), random.Random(seed))
+    left, seen = sorted(deleted), []
+    before: Cursor | None = None
+    more = True
+    while more:
+        points, more = page_of(index.nearest, limit, before=before)
+        seen += [point.id for point in points]
+        if more:
+            before = cursors.after(points, query="q", before=before)
+        for id_ in left[:2]:
+            del index.scores[id_]
+        left = left[2:]
+    assert len(seen) == len(set(seen))
+    assert set(first) - deleted <= set(seen)
+
+
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(catalogue=catalogues, limit=st.integers(1, 9))
 def test_pages_are_the_whole_list_in_order(catalogue: dict[PointId, float], limit: int) -> None:
