@@ -11,7 +11,7 @@ import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 _LENGTHS = struct.Struct("!II")  # of the header and of the body, bytes
 _MAX_HEADER_BYTES = 64 * 1024
@@ -52,12 +52,16 @@ def receive_frame(channel: socket.socket, *, max_body_bytes: int, deadline: floa
     if header_length > _MAX_HEADER_BYTES or body_length > max_body_bytes:
         raise Closed(f"a frame of {header_length} + {body_length} bytes is too large")
     try:
-        header = json.loads(_receive(channel, header_length, deadline))
-    except ValueError as error:
+        header = json.loads(_receive(channel, header_length, deadline), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise Closed(f"a frame without a header: {error}") from error
     if not isinstance(header, dict):
         raise Closed("a frame without a header")
     return Frame(header, _receive(channel, body_length, deadline))
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number")
 
 
 def _receive(channel: socket.socket, length: int, deadline: float | None) -> bytearray:

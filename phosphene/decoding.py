@@ -162,7 +162,7 @@ class DecoderPool:
                         self._forget(child)
                         child = self._start()
                     with metrics.EMBED_STAGES.labels("decode").time():
-                        answer = task.parse(child.ask(task, timeout_s=self._timeout_s), child.memory)
+                        answer = child.ask(task, timeout_s=self._timeout_s)
                     task.future.set_result(answer)
                 except Exception as error:  # noqa: BLE001  # handed to the caller; the thread goes on with the next picture
                     task.future.set_exception(self._told(error))
@@ -242,8 +242,8 @@ class _Child:
             if stderr is not None:
                 stderr.close()
 
-    def ask(self, task: _Task, *, timeout_s: float) -> Frame:
-        """Send one picture and wait for the answer. Raises PictureError; afterwards the process may be dead."""
+    def ask(self, task: _Task, *, timeout_s: float) -> Any:  # noqa: ANN401  what task.parse makes of the answer
+        """Send one picture and read the answer. Raises PictureError; afterwards the process may be dead."""
         deadline = time.monotonic() + timeout_s
         try:
             decoder_wire.send_frame(self._channel, task.header, [task.data], deadline=deadline)
@@ -256,17 +256,20 @@ class _Child:
             ) from error
         except decoder_wire.Closed as error:
             raise self._cause_of_death() from error
-        fault = answer.header.get("fault")
-        if fault is not None:
-            raise PictureError(PictureFault(fault), str(answer.header.get("message")))
-        return answer
+        try:
+            if (fault := answer.header.get("fault")) is not None:
+                raise PictureError(PictureFault(fault), str(answer.header.get("message")))
+            return task.parse(answer, self.memory)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self.kill()
+            raise _broke_down() from error
 
     def _cause_of_death(self) -> PictureError:
         try:
             status = self.process.wait(timeout=1)
         except subprocess.TimeoutExpired:  # it lives, but talks nonsense
             self.kill()
-            return PictureError(PictureFault.DECODER_DIED, "the decoder broke down on this picture")
+            return _broke_down()
         if status == OUT_OF_MEMORY:
             return PictureError(
                 PictureFault.DECODER_DIED,
@@ -293,12 +296,16 @@ class _Child:
             self.memory.close()
 
 
+def _broke_down() -> PictureError:
+    return PictureError(PictureFault.DECODER_DIED, "the decoder broke down on this picture")
+
+
 def _parse(
     answer: Frame, memory: mmap.mmap | None, shape: tuple[int, int, int] | None, *, wants_thumbnail: bool
 ) -> DecodedPicture:
     pixels, rest = _pixels(answer, memory, shape) if shape is not None else (None, memoryview(answer.body))
     return DecodedPicture(
-        info=PictureInfo(**answer.header["info"]),
+        info=PictureInfo.of_json(answer.header["info"]),
         pixels=pixels,
         thumbnail=bytes(rest) if wants_thumbnail else None,
         attributes=Attributes.of_json(answer.header["attributes"]) if wants_thumbnail else None,

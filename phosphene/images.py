@@ -6,9 +6,11 @@ Pure functions over Pillow; no torch. Nothing here defends against a decoder tha
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Literal
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -25,6 +27,7 @@ PREVIEW_SIDE = 1024
 
 Orientation = Literal["landscape", "portrait", "square"]
 
+_HEX = re.compile("[0-9a-f]+")
 _SQUARE_WITHIN = 0.02  # of the longer side
 _JPEG_QUALITY = 85
 _WEBP_QUALITY = 92
@@ -74,6 +77,21 @@ class PictureInfo:
     phash: str  # 16 hex digits; the Hamming distance of two look-alikes is small
     transparent_share: float = 0.0  # 0..1 of the picture that one can see through
     look: str | None = None  # hex of phosphene.looks, 1.1 KB
+
+    @classmethod
+    def of_json(cls, told: Mapping[str, Any]) -> Self:
+        """Read what a decoder told of a picture. Raises KeyError, TypeError or ValueError for anything else."""
+        info = cls(**told)
+        numbers, words = (info.width, info.height, info.bytes), (info.format, info.look or "")
+        if any(type(number) is not int or number < 1 for number in numbers):
+            raise ValueError(f"not the measures of a picture: {numbers}")
+        if not all(isinstance(word, str) for word in words) or info.orientation not in get_args(Orientation):
+            raise ValueError("not the form of a picture")
+        if _HEX.fullmatch(info.sha256 + info.phash) is None or len(info.sha256) != 64 or len(info.phash) != 16:
+            raise ValueError("not the digests of a picture")
+        if not 0 <= info.transparent_share <= 1:
+            raise ValueError("not a share of a picture")
+        return info
 
 
 def open_picture(data: bytes, limits: Limits, *, shortest_side: int | None = None) -> tuple[Image.Image, PictureInfo]:

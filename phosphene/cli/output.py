@@ -273,4 +273,5 @@ def _counts(response: IngestResponse) -> str:
 
 def _quarantine(entries: Sequence[QuarantineEntry]) -> None:
     for entry in entries:
-        line(f"  {entry.uri}: {entry.fault}: {entry.reason}")
+        uri = entry.uri.replace("\n", "\\n").replace("\t", "\\t")  # file names may hold them; an entry is a line
+        line(f"  {uri}: {entry.fault}: {entry.reason}")

@@ -172,6 +172,56 @@ def test_pixels_are_as_many_as_were_asked_for_whatever_a_decoder_says(
         assert [child.memory is not None for child in pool._children] == [shared]
 
 
+WITHOUT_SENSE = """
+from phosphene import decoder_child, decoder_wire
+honest = decoder_child._answer
+
+def answer(request, limits):
+    header, pixels, rest = honest(request, limits)
+    info = header["info"]
+    match info["width"]:
+        case 41:
+            del header["info"]
+        case 42:
+            header["info"] = [1, 2]
+        case 43:
+            header["info"] = {name: value for name, value in info.items() if name != "phash"}
+        case 44:
+            info["height"] = "many"
+        case 45:
+            info["sha256"] = "../../../../etc/passwd"
+        case 46:
+            info["more"] = 1
+        case 47:
+            header["attributes"] = None
+        case 48:
+            header["attributes"]["sharpness"] = float("nan")
+        case 49:
+            header = {"fault": "no such fault", "message": 7}
+        case 50:
+            decoder_wire.json.dumps = lambda _: "[" * 50_000
+    return header, pixels, rest
+
+decoder_child._answer = answer
+decoder_child.main()
+"""
+
+
+@pytest.mark.parametrize("width", range(41, 51))
+def test_an_answer_without_sense_is_the_fault_of_that_picture(
+    width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "senseless_decoder.py").write_text(WITHOUT_SENSE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("phosphene.decoding._CHILD", "senseless_decoder")
+    with new_pool(processes=1) as pool:
+        pool.decode(jpeg(40), spec=SPEC).result()
+        with pytest.raises(PictureError, match="the decoder broke down on this picture") as caught:
+            pool.decode(jpeg(width), spec=SPEC).result()
+        assert caught.value.fault is PictureFault.DECODER_DIED
+        assert pool.decode(jpeg(40), spec=SPEC).result().pixels is not None
+
+
 def test_what_is_not_asked_for_is_not_made(pool: DecoderPool) -> None:
     decoded = pool.decode(jpeg(), spec=None, thumbnail=False).result()
     assert (decoded.pixels, decoded.thumbnail) == (None, None)
