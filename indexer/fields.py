@@ -92,7 +92,7 @@ def _plain_text(text: str, *, split: bool) -> FieldValue:
     if text.startswith("[") and text.endswith("]"):
         try:
             return _strings(json.loads(text))
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
     if split:
         return _strings(re.split(";" if ";" in text else ",", text))

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from indexer.fields import MAX_FIELDS, Described, KindOfColumn, brought_to, describe
 from indexer.sources.items import MANIFEST_SUFFIXES, WEB_SCHEMES, printable, suffix_of
 from indexer.sources.local import LocalFiles
+from indexer.sources.parquet import rows_of
 from indexer.sources.remote import RemoteFiles
 from indexer.sources.web import WebFiles
 from phosphene.errors import InvalidInput, InvalidManifest
@@ -26,7 +26,6 @@ from phosphene.types import FIELD_NAME, RESERVED_NAMES, Field, FieldKind, FieldV
 FILE_COLUMNS = ("file", "path", "filename", "file_name", "filepath", "file_path", "image", "image_path", "url",
                 "image_url", "uri", "src")  # fmt: skip
 _MAX_LINE = 4 * 2**20  # bytes of one row
-_ROWS_AT_ONCE = 256
 
 Files = LocalFiles | RemoteFiles
 Listing = Files | WebFiles  # where a manifest, a list or an archive lies
@@ -251,13 +250,14 @@ class Manifest:
     def _parquet(self) -> Iterator[tuple[int, dict[str, object]]]:
         number = 0
         try:
-            with self.files.open(self.files.root) as binary, pq.ParquetFile(binary) as table:
-                for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE):
-                    for cells in batch.to_pylist():
-                        number += 1
-                        yield number, cells
-        except (pa.ArrowException, OSError) as error:
+            with self.files.open(self.files.root) as binary:
+                for cells in rows_of(binary, max_bytes=_MAX_LINE):
+                    number += 1
+                    yield number, cells
+        except (pa.ArrowException, OSError, RecursionError) as error:
             raise InvalidManifest(f"{self.name}: no Parquet file that can be read: {error}") from error
+        except ValueError as error:
+            raise self._error(number + 1, str(error)) from error
 
 
 def open_files(spec: str) -> Files:
