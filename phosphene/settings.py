@@ -84,7 +84,9 @@ class Settings(BaseSettings):
     decode_timeout_s: float = Field(default=30.0, gt=0)
     decode_memory_bytes: int = Field(default=2 * 2**30, ge=256 * 2**20, description="address space of one decoder")
     fetch_urls: bool = Field(default=False, description="allow pictures to be fetched from public http(s) addresses")
-    max_download_bytes: int = Field(default=4 * 2**30, ge=1, description="of a manifest or archive at such an address")
+    max_download_bytes: int = Field(
+        default=4 * 2**30, ge=1, description="of all manifests and archives at such addresses that are kept at a time"
+    )
 
     batch_size: BatchSize = Field(
         default=None,

@@ -21,9 +21,9 @@ from indexer.sources.items import (
     SourceItem,
     SourceOptions,
     is_picture,
-    printable,
     printable_url,
     suffix_of,
+    told_spec,
     unread_format,
     unreadable,
 )
@@ -43,7 +43,7 @@ from indexer.sources.manifest import (
 from indexer.sources.remote import RemoteFiles
 from indexer.sources.remote import has_glob as has_remote_glob
 from indexer.sources.urls import UrlList
-from indexer.sources.web import WebFiles, name_of
+from indexer.sources.web import Room, WebFiles, name_of
 from phosphene.errors import InvalidInput
 from phosphene.types import Field
 
@@ -90,12 +90,20 @@ class _Listed:
     items: Callable[[], Iterator[SourceItem]]
     length: int
     skipped: int = 0
+    close: Callable[[], None] | None = None  # once it was read
 
     def __iter__(self) -> Iterator[tuple[str, SourceItem]]:
-        return (("", item) for item in self.items())
+        for item in self.items():
+            yield "", item
+        if self.close is not None:
+            self.close()
 
     def count(self) -> int | None:
         return self.length
+
+
+def _closing(files: Listing) -> Callable[[], None] | None:
+    return files.close if isinstance(files, WebFiles) else None
 
 
 @dataclass(slots=True)
@@ -173,6 +181,7 @@ class Sources:
         self._options = options
         self._fetcher: Fetcher | None = None
         self._web_files: list[WebFiles] = []
+        self._room = Room(options.max_download_bytes)
         self._table: MetadataTable | None = None
         self.fields: tuple[Field, ...] = ()
         try:
@@ -228,7 +237,7 @@ class Sources:
             return self._open_web(spec)
         self._require_local_files(spec)
         if "\x00" in spec or not spec.strip():
-            raise InvalidInput(f"{printable(spec)!r} is no source: name a folder, a file, a pattern or an address")
+            raise InvalidInput(f"{told_spec(spec)!r} is no source: name a folder, a file, a pattern or an address")
         if has_remote_glob(spec) if is_address(spec) else has_local_glob(spec):
             return self._open_glob(spec)
         files = open_files(spec)
@@ -249,7 +258,7 @@ class Sources:
     def _open_glob(self, spec: str) -> _Part:
         files = open_files(spec)
         if next(iter(files.matches()), None) is None:
-            raise InvalidInput(f"the pattern {printable(spec)!r} matches no file")
+            raise InvalidInput(f"the pattern {told_spec(spec)!r} matches no file")
         return _GlobPart(files, self._open, self._options.max_bytes)
 
     def _open_file(self, files: Files) -> _Part:
@@ -272,11 +281,11 @@ class Sources:
                 web=self._options.fetch_urls,
             )
             self._add_fields(manifest)
-            return _Listed(partial(self._rows, manifest), manifest.rows)
+            return _Listed(partial(self._rows, manifest), manifest.rows, close=_closing(files))
         if suffix_of(name) == URL_LIST_SUFFIX:
             urls = UrlList(files)
             self._require_fetching(next(iter(urls), files.uri(name)))
-            return _Listed(partial(self._from_web, urls), len(urls))
+            return _Listed(partial(self._from_web, urls), len(urls), close=_closing(files))
         return None
 
     def _add_fields(self, manifest: Manifest) -> None:
@@ -315,7 +324,7 @@ class Sources:
         return self._fetcher
 
     def _on_web(self, url: str) -> WebFiles:
-        files = WebFiles(url, fetcher=self._fetching(url), max_bytes=self._options.max_download_bytes)
+        files = WebFiles(url, fetcher=self._fetching(url), room=self._room)
         self._web_files.append(files)
         return files
 
@@ -327,11 +336,11 @@ class Sources:
 
     def _require_local_files(self, spec: str) -> None:
         if not self._options.local_files:
-            raise InvalidInput(f"{printable(spec)!r} is no http or https address; only those are taken here")
+            raise InvalidInput(f"{told_spec(spec)!r} is no http or https address; only those are taken here")
 
     def _require_fetching(self, url: str) -> None:
         if not self._options.fetch_urls:
             raise InvalidInput(
-                f"{printable_url(url)[:200]!r}: addresses on the web are fetched only with --fetch-urls or "
+                f"{told_spec(url)[:200]!r}: addresses on the web are fetched only with --fetch-urls or "
                 "PHOSPHENE_FETCH_URLS=true"
             )

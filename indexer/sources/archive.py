@@ -33,6 +33,7 @@ from indexer.sources.items import (
 )
 from indexer.sources.local import LocalFiles, too_many_bytes
 from indexer.sources.manifest import Listing
+from phosphene.addresses import told
 from phosphene.errors import InvalidInput, PictureFault
 
 MAX_SIDECAR_BYTES = 2**20
@@ -94,7 +95,7 @@ class Archive:
             try:
                 self._tar(file).close()
             except _DAMAGED as error:
-                raise InvalidInput(f"{self._uri}: no tar that can be read: {error}") from error
+                raise InvalidInput(f"{told(self._uri)}: no tar that can be read: {error}") from error
 
     def _tar(self, file: IO[bytes]) -> tarfile.TarFile:
         if self._in_place:

@@ -19,8 +19,10 @@ from typing import IO
 
 import httpx2
 
+from indexer.sources.deadline import Line
 from indexer.sources.items import Answer
 from indexer.sources.validators import Validators
+from phosphene.addresses import told
 from phosphene.errors import PictureError, PictureFault
 from phosphene.life import show_life
 
@@ -146,14 +148,15 @@ class Fetcher:
     def _follow(self, url: str, into: IO[bytes], allowance: _Allowance, known: Validators | None) -> _End:
         deadline = time.monotonic() + allowance.total_s
         for _ in range(MAX_REDIRECTS + 1):
-            end = self._get(_checked_url(url), into, allowance, deadline, known)
+            with Line(deadline) as line:
+                end = self._get(_checked_url(url), into, allowance, line, known)
             if isinstance(end, _End):
                 return end
             url = end
-        raise _unreadable(f"more than {MAX_REDIRECTS} redirects, the last to {url[:200]}")
+        raise _unreadable(f"more than {MAX_REDIRECTS} redirects, the last to {told(url)[:200]}")
 
     def _get(
-        self, url: httpx2.URL, into: IO[bytes], allowance: _Allowance, deadline: float, known: Validators | None
+        self, url: httpx2.URL, into: IO[bytes], allowance: _Allowance, line: Line, known: Validators | None
     ) -> _End | str:
         """Write the answer, if it is not what is known; or return the address of the next hop."""
         port = url.port or (443 if url.scheme == "https" else 80)
@@ -163,7 +166,7 @@ class Fetcher:
             "GET",
             url.copy_with(host=address),
             headers={"Host": url.netloc.decode("ascii"), **conditions},
-            extensions={"sni_hostname": url.host},
+            extensions={"sni_hostname": url.host, "trace": line.trace},
         )
         try:
             response = self._client.send(request, stream=True)
@@ -173,13 +176,17 @@ class Fetcher:
                 if conditions and response.status_code == httpx2.codes.NOT_MODIFIED:
                     return _End(known, unchanged=True)
                 self._check_status(response)
-                self._write_body(response, into, allowance, deadline)
+                self._write_body(response, into, allowance, line.deadline)
+                if line.cut:  # where no length was told, that looks like the end
+                    raise _took_longer(allowance)
                 return _End(Validators.of(str(url), response.headers), unchanged=False)
             finally:
                 response.close()
         except (httpx2.TransportError, RuntimeError) as error:  # RuntimeError: the client was closed meanwhile
             if isinstance(error, httpx2.ConnectError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise _unreadable(f"the certificate of {url.host} is not valid: {error}") from error
+            if line.cut:
+                raise _took_longer(allowance) from error
             raise _TryAgain(f"{url.host} does not answer: {str(error) or type(error).__name__}") from error
         except (httpx2.InvalidURL, ValueError) as error:
             raise _unreadable(f"{url.host} redirects to an address that can't be read: {error}") from error
@@ -221,7 +228,7 @@ class Fetcher:
             if self._closed.is_set():
                 raise _unreadable("the fetch was interrupted")
             if time.monotonic() > deadline:
-                raise _unreadable(f"the answer took longer than {allowance.total_s:.0f} s")
+                raise _took_longer(allowance)
             rest = memoryview(part)
             while rest:  # an unbuffered file may take less at a time
                 rest = rest[into.write(rest) :]
@@ -231,12 +238,16 @@ def _checked_url(url: str) -> httpx2.URL:
     try:
         parsed = httpx2.URL(url)
     except (httpx2.InvalidURL, ValueError) as error:
-        raise _unreadable(f"{url[:200]!r} is no web address: {error}") from error
+        raise _unreadable(f"{told(url)[:200]!r} is no web address: {error}") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise _unreadable(f"{url[:200]!r} is no http or https address")
+        raise _unreadable(f"{told(url)[:200]!r} is no http or https address")
     if parsed.userinfo:
         raise _unreadable("the address holds a name and password, which are not sent")
     return parsed
+
+
+def _took_longer(allowance: _Allowance) -> PictureError:
+    return _unreadable(f"the answer took longer than {allowance.total_s:.0f} s")
 
 
 def _unreadable(reason: str) -> PictureError:

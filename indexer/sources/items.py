@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NoReturn
 
+from phosphene.addresses import kept, told
 from phosphene.errors import PictureError, PictureFault
 from phosphene.types import Field, Metadata
 
@@ -20,7 +20,6 @@ ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 URL_LIST_SUFFIX = ".txt"
 WEB_SCHEMES = ("http://", "https://")
-_USER = re.compile(r"^(https?://)[^/?#]*@", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ class SourceOptions:
     fetch_urls: bool = False
     local_files: bool = True  # False: http(s) addresses only, for callers who may not read this machine's files
     max_bytes: int = 64 * 2**20
-    max_download_bytes: int = 4 * 2**30  # of a manifest, a list or an archive on the web
+    max_download_bytes: int = 4 * 2**30  # of all manifests, lists and archives on the web that are kept at a time
     fields: Sequence[Field] = ()
 
 
@@ -103,8 +102,13 @@ def printable(path: str) -> str:
 
 
 def printable_url(url: str) -> str:
-    """Make a web address fit for the same, without the name and password that it may hold."""
-    return _USER.sub(r"\1***@", printable(url))
+    """Make a web address fit for the same, as the catalogue keeps it."""
+    return kept(printable(url))
+
+
+def told_spec(spec: str) -> str:
+    """Make what was named as a source fit for an error."""
+    return told(printable(spec))
 
 
 def unreadable(uri: str, reason: str, fault: PictureFault = PictureFault.UNREADABLE) -> SourceItem:

@@ -12,14 +12,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from indexer.fields import MAX_FIELDS, Described, KindOfColumn, brought_to, describe
-from indexer.sources.items import MANIFEST_SUFFIXES, WEB_SCHEMES, printable, suffix_of
+from indexer.sources.items import MANIFEST_SUFFIXES, WEB_SCHEMES, suffix_of, told_spec
 from indexer.sources.local import LocalFiles
 from indexer.sources.parquet import rows_of
 from indexer.sources.remote import RemoteFiles
 from indexer.sources.web import WebFiles
+from phosphene.addresses import told
 from phosphene.errors import InvalidInput, InvalidManifest
 from phosphene.types import FIELD_NAME, RESERVED_NAMES, Field, FieldKind, FieldValue
 
@@ -102,7 +101,7 @@ class Manifest:
         Raises InvalidManifest with file, row and column.
         """
         self.files = files
-        self.name = files.uri(files.root)
+        self.name = told(files.uri(files.root))
         self._column_map = dict(_checked(column_map))
         self._textual = suffix_of(files.root) in (".csv", ".tsv")
         self._declared = {field.name: field for field in declared}
@@ -157,8 +156,8 @@ class Manifest:
             if file.startswith(WEB_SCHEMES) and not self._web:
                 raise self._error(
                     number,
-                    f"column {column!r}: {file[:200]} is on the web: it is fetched only with --fetch-urls or "
-                    "PHOSPHENE_FETCH_URLS=true",
+                    f"column {column!r}: {told_spec(file)[:200]} is on the web: it is fetched only with "
+                    "--fetch-urls or PHOSPHENE_FETCH_URLS=true",
                 )
             try:
                 described = describe(
@@ -254,7 +253,7 @@ class Manifest:
                 for cells in rows_of(binary, max_bytes=_MAX_LINE):
                     number += 1
                     yield number, cells
-        except (pa.ArrowException, OSError, RecursionError) as error:
+        except (OSError, RecursionError) as error:
             raise InvalidManifest(f"{self.name}: no Parquet file that can be read: {error}") from error
         except ValueError as error:
             raise self._error(number + 1, str(error)) from error
@@ -274,10 +273,10 @@ def is_address(spec: str) -> bool:
 def require_manifest(spec: str, files: Listing) -> Listing:
     """See that what --metadata names is a manifest. Raises InvalidManifest."""
     if not is_manifest(files.root):
-        raise InvalidManifest(f"{printable(spec)!r} is no manifest: its name ends in {', '.join(MANIFEST_SUFFIXES)}")
+        raise InvalidManifest(f"{told_spec(spec)!r} is no manifest: its name ends in {', '.join(MANIFEST_SUFFIXES)}")
     try:
         if not files.is_folder():
             return files
     except InvalidInput as error:
         raise InvalidManifest(f"metadata {error}") from error
-    raise InvalidManifest(f"metadata {printable(spec)!r} is a folder")
+    raise InvalidManifest(f"metadata {told_spec(spec)!r} is a folder")

@@ -21,7 +21,14 @@ _TEXTS = ("STRING", "NONE", "JSON", "ENUM")
 
 
 def rows_of(binary: IO[bytes], *, max_bytes: int) -> Iterator[dict[str, object]]:
-    """Yield the rows. Raises ValueError for one of more than `max_bytes`, OSError and ArrowException as Arrow does."""
+    """Yield the rows. Raises ValueError for one of more than `max_bytes`, OSError for a file that can't be read."""
+    try:
+        yield from _rows_of(binary, max_bytes)
+    except pa.ArrowException as error:
+        raise OSError(str(error)) from error
+
+
+def _rows_of(binary: IO[bytes], max_bytes: int) -> Iterator[dict[str, object]]:
     with pq.ParquetFile(binary) as table:
         metadata = table.metadata
         for number in range(metadata.num_row_groups):

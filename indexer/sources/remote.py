@@ -16,6 +16,7 @@ from fsspec.core import url_to_fs
 
 from indexer.sources.items import FoundFile, is_hidden, printable
 from indexer.sources.local import too_many_bytes
+from phosphene.addresses import told
 from phosphene.errors import InvalidInput, PictureError, PictureFault
 
 # They would reach the web past the checks of fetch.py.
@@ -30,12 +31,13 @@ class RemoteFiles:
         protocols = [part.partition("://")[0] for part in url.split("::")]
         if refused := sorted(_REFUSED & set(protocols)):
             raise InvalidInput(
-                f"{url!r} reads over {', '.join(refused)}, which sources do not: download it first and name the file"
+                f"{told(url)!r} reads over {', '.join(refused)}, which sources do not: download it first and "
+                "name the file"
             )
         try:
             self._files, self.root = url_to_fs(url)
         except (ImportError, ValueError, OSError) as error:
-            raise InvalidInput(f"{url!r} can't be opened: {error}") from error
+            raise InvalidInput(f"{told(url)!r} can't be opened: {error}") from error
         self._url = url
         self._chain = "".join("::" + part for part in url.split("::")[1:])
 
@@ -50,7 +52,7 @@ class RemoteFiles:
                 return True
             if self._files.exists(self.root):
                 return False
-        raise InvalidInput(f"{self._url!r} does not exist")
+        raise InvalidInput(f"{told(self._url)!r} does not exist")
 
     def walk(self) -> Iterator[FoundFile | tuple[str, str]]:
         """Yield the visible files below the address, folder by folder, in the order of their names."""
@@ -124,7 +126,7 @@ class RemoteFiles:
         except InvalidInput:
             raise
         except Exception as error:
-            raise InvalidInput(f"{self._url!r} can't be read: {_first_line(error)}") from error
+            raise InvalidInput(f"{told(self._url)!r} can't be read: {_first_line(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

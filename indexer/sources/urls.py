@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from indexer.sources.items import WEB_SCHEMES
 from indexer.sources.manifest import Listing
+from phosphene.addresses import told
 from phosphene.errors import InvalidManifest
 
 _MAX_LINE = 64 * 1024  # characters
@@ -25,7 +26,7 @@ class UrlList:
 
     def __iter__(self) -> Iterator[str]:
         """Yield the addresses."""
-        name = self._files.uri(self._files.root)
+        name = told(self._files.uri(self._files.root))
         with self._files.open(self._files.root) as binary:
             lines = io.TextIOWrapper(binary, encoding="utf-8-sig")
             number = 0
@@ -38,7 +39,7 @@ class UrlList:
                     if not url or url.startswith("#"):
                         continue
                     if not url.startswith(WEB_SCHEMES):
-                        raise InvalidManifest(f"{name}: line {number}: {url[:100]!r} is no http or https address")
+                        raise InvalidManifest(f"{name}: line {number}: {told(url)[:100]!r} is no http or https address")
                     yield url
             except UnicodeDecodeError as error:
                 raise InvalidManifest(f"{name}: line {number + 1}: is not UTF-8: {error}") from error

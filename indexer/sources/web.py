@@ -12,11 +12,13 @@ import io
 import os
 import tempfile
 import threading
+from collections.abc import Iterator
 from typing import IO
 from urllib.parse import urljoin
 
 from indexer.sources.fetch import Fetcher
 from indexer.sources.items import FoundFile, printable_url
+from phosphene.addresses import told
 from phosphene.errors import InvalidInput, PictureError
 
 
@@ -25,15 +27,30 @@ def name_of(url: str) -> str:
     return url.partition("#")[0].partition("?")[0]
 
 
+class Room:
+    """The disk that what was fetched of the web may take, all at a time."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.kept = 0  # bytes
+        self._max_bytes = max_bytes
+        self._fetching = threading.Lock()
+
+    @contextlib.contextmanager
+    def free(self) -> Iterator[int]:
+        """Give the bytes that are left; they are the caller's alone within."""
+        with self._fetching:
+            yield max(self._max_bytes - self.kept, 0)
+
+
 class WebFiles:
     """One file on the web; for lists and archives what LocalFiles and RemoteFiles are. Thread-safe."""
 
-    def __init__(self, url: str, *, fetcher: Fetcher, max_bytes: int) -> None:
+    def __init__(self, url: str, *, fetcher: Fetcher, room: Room) -> None:
         """Fetch nothing yet: what reads it first has it fetched."""
         self.root = name_of(url)
         self._url = url
         self._fetcher = fetcher
-        self._max_bytes = max_bytes
+        self._room = room
         self._fetching = threading.Lock()
         self._file: IO[bytes] | None = None
 
@@ -66,19 +83,23 @@ class WebFiles:
         try:
             with contextlib.ExitStack() as on_failure:
                 file = on_failure.enter_context(tempfile.TemporaryFile(buffering=0))
-                self._fetcher.download(self._url, file, max_bytes=self._max_bytes)
+                with self._room.free() as free:
+                    self._fetcher.download(self._url, file, max_bytes=free)
+                    self._room.kept += file.tell()
                 on_failure.pop_all()
                 return file
         except PictureError as error:
-            raise InvalidInput(f"{self.uri('')}: {error}") from error
+            others = f"beside {self._room.kept:,} bytes of other lists " if self._room.kept else ""
+            raise InvalidInput(f"{told(self._url)}: {others}{error}") from error
         except OSError as error:
             reason = error.strerror or str(error)
-            raise InvalidInput(f"{self.uri('')} can't be kept in {tempfile.gettempdir()}: {reason}") from error
+            raise InvalidInput(f"{told(self._url)} can't be kept in {tempfile.gettempdir()}: {reason}") from error
 
     def close(self) -> None:
         """Delete what was fetched; it is fetched again where it is read again."""
         with self._fetching:
             if self._file is not None:
+                self._room.kept -= os.fstat(self._file.fileno()).st_size
                 self._file.close()
                 self._file = None
 

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4, uuid5
 from sqlalchemy import ColumnElement, Connection, Row, or_, select, update
 
 from phosphene import metrics
+from phosphene.addresses import told
 from phosphene.catalog.database import database_time, in_chunks, insert_into, later, now
 from phosphene.catalog.models import IngestRow, QuarantineRow, TenantRow
 from phosphene.catalog.records import Ingest, IngestCounts, IngestState, Quarantined
@@ -38,7 +39,7 @@ def start(
         {
             "id": ingest,
             "tenant_id": tenant,
-            "sources": [storable(source) for source in sources],
+            "sources": [storable(told(source)) for source in sources],
             "state": IngestState.RUNNING,
             "added": 0,
             "unchanged": 0,

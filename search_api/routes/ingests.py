@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
+from phosphene.addresses import told
 from phosphene.assemble import Engine
 from phosphene.catalog.records import Ingest, IngestState
 from phosphene.errors import Forbidden, PhospheneError
@@ -135,7 +136,7 @@ def _refuse_local_paths(body: IngestRequest, *, fetch_urls: bool) -> None:
     local = [name for name in named if not name.lower().startswith(_WEB)]
     if local:
         message = (
-            f"{local[0][:200]!r} is no http(s) address: paths of the server's machine are for callers that send "
+            f"{told(local[0])[:200]!r} is no http(s) address: paths of the server's machine are for callers that send "
             f"{LOCAL_TOKEN_HEADER}, as `phosphene ingest` does there; upload single pictures with POST /v1/assets"
         )
         raise Forbidden(message)

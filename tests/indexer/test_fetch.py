@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import ipaddress
@@ -28,7 +29,7 @@ import indexer.sources
 from indexer.sources import SourceOptions, open_sources
 from indexer.sources import fetch as fetching
 from indexer.sources.fetch import Fetcher, is_public
-from indexer.sources.web import WebFiles
+from indexer.sources.web import Room, WebFiles
 from phosphene.assemble import Engine
 from phosphene.errors import InvalidInput, InvalidManifest, PictureError, PictureFault
 from phosphene.jobs import JobName
@@ -281,6 +282,19 @@ def test_a_dripping_answer_has_an_end(site: Site, fetcher: Fetcher, monkeypatch:
     assert "took longer" in str(refused(fetcher, site.url("/drip")))
 
 
+def test_headers_that_drip_have_an_end(site: Site, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drip(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        for number in range(1000):
+            request.wfile.write(b"X-%d: x\r\n" % number)
+            time.sleep(0.01)
+
+    site.pages["/drip"] = drip
+    monkeypatch.setattr(fetching, "TOTAL_TIMEOUT_S", 0.2)
+    assert "took longer" in str(refused(fetcher, site.url("/drip")))
+    assert len(site.asked) == 1
+
+
 def test_closing_ends_those_who_wait(site: Site, fetcher: Fetcher) -> None:
     site.pages["/later"] = answer(503, Retry_After="9")
     threading.Timer(0.2, fetcher.close).start()
@@ -428,10 +442,54 @@ def test_lines_on_the_web_have_an_end_and_no_password_is_told(web: Site) -> None
     sources.close()
 
 
+def test_lists_on_the_web_share_what_they_may_take_and_go_when_they_were_read(web: Site) -> None:
+    lists = [f"/{number}.txt" for number in range(3)]
+    for path in lists:
+        web.pages[path] = answer(200, f"{web.url('/a.jpg')}\n#{'x' * 1000}\n".encode())
+    web.pages["/a.jpg"] = answer(200, b"picture")
+    options = SourceOptions(fetch_urls=True, max_download_bytes=2500)
+    with pytest.raises(InvalidInput, match=r"/2.txt: beside 2,0.. bytes of other lists more than 4.. bytes"):
+        open_sources([web.url(path) for path in lists], options)
+    sources = open_sources([web.url(path) for path in lists[:2]], options)
+    assert sources._room.kept > 2000
+    assert len(list(sources)) == 2
+    assert sources._room.kept == 0
+    sources.close()
+
+
+def read_first(spec: str, options: SourceOptions) -> None:
+    with contextlib.closing(open_sources([spec], options)) as sources:
+        next(iter(sources)).read()
+
+
+def test_what_a_query_holds_is_not_told(web: Site) -> None:
+    signed = "?id=7&X-Amz-Signature=s3cret&token=s3cret"
+    web.pages[f"/m.csv{signed}"] = answer(200, b"title\nA\n")
+    web.pages[f"/gone.csv{signed}"] = answer(404)
+    web.pages[f"/list.txt{signed}"] = answer(200, f"ftp://x/{signed}".encode())
+    web.pages[f"/no.tar{signed}"] = answer(200, b"no tar")
+    web.pages[f"/a.jpg{signed}"] = answer(302, Location=f"/a.jpg{signed}")
+    for path in ("/m.csv", "/gone.csv", "/list.txt", "/no.tar"):
+        for options in (SourceOptions(), SourceOptions(fetch_urls=True)):
+            with pytest.raises((InvalidInput, PictureError)) as caught:
+                read_first(web.url(path) + signed, options)
+            assert "s3cret" not in str(caught.value)
+    sources = open_sources([web.url("/a.jpg") + signed], SourceOptions(fetch_urls=True))
+    (item,) = sources
+    assert item.uri == web.url("/a.jpg?id=7&X-Amz-Signature=***&token=s3cret")
+    with pytest.raises(PictureError) as caught:
+        item.read()
+    assert "/a.jpg?id=***&X-Amz-Signature=***&token=***" in str(caught.value)
+    sources.close()
+    with pytest.raises(InvalidInput) as refusal:
+        open_sources(["ftp://x/a.jpg?token=s3cret"], SourceOptions())
+    assert "s3cret" not in str(refusal.value)
+
+
 def test_what_is_read_stays_that_file_whoever_closes_it(web: Site, fetcher: Fetcher, tmp_path: Path) -> None:
     web.pages["/m.csv"] = answer(200, b"ours")
     (tmp_path / "other").write_bytes(b"theirs")
-    files = WebFiles(web.url("/m.csv"), fetcher=fetcher, max_bytes=100)
+    files = WebFiles(web.url("/m.csv"), fetcher=fetcher, room=Room(100))
     with files.open("") as reading:
         files.close()
         with (tmp_path / "other").open("rb"):
