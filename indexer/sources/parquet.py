@@ -63,7 +63,7 @@ def _check(metadata: pq.FileMetaData, number: int) -> None:
 
 
 def _largest(row: pa.RecordBatch) -> str:
-    return max(row.schema.names, key=lambda name: _array_size(row.column(name)))
+    return max(map(str, row.schema.names), key=lambda name: _array_size(row.column(name)))
 
 
 def _size(batch: pa.RecordBatch) -> int:
@@ -77,7 +77,7 @@ def _array_size(array: pa.Array) -> int:
         return int(pc.sum(pc.binary_length(array.dictionary).take(array.indices)).as_py() or 0)
     if pa.types.is_map(kind):
         start, end = array.offsets[0].as_py(), array.offsets[-1].as_py()
-        return _VALUE * (end - start) + sum(_array_size(part[start:end]) for part in (array.keys, array.items))
+        return _VALUE * int(end - start) + sum(_array_size(part[start:end]) for part in (array.keys, array.items))
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         values = array.flatten()
         return _VALUE * len(values) + _array_size(values)
