@@ -260,12 +260,7 @@ class EdgeIndex:
 
     def _check_room(self, points: int) -> None:
         with self._calling():
-            free = shutil.disk_usage(self._folder.path).free
-        needed = _SPARE_BYTES + points * self._space.dimension * 16
-        if free < needed:
-            raise Unavailable(
-                f"{self._folder.path} has {free // 2**20} MB left and writing needs {needed // 2**20}: make room there"
-            )
+            _check_room(self._folder.path, _SPARE_BYTES + points * self._space.dimension * 16)
 
     def _flush(self) -> None:
         with self._calling() as shard:
@@ -336,7 +331,14 @@ class EdgeIndex:
         self._folder.sweep(fresh.path.name)
 
 
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise Unavailable(f"{folder} has {free // 2**20} MB left and writing needs {needed // 2**20}: make room there")
+
+
 def _create(home: IndexFolder, space: Space, shape: ShardShape) -> EdgeShard:
+    _check_room(home.path, _SPARE_BYTES)
     home.begin()
     shard = EdgeShard.create(home.new_shard(), shape)
     with Translated(home.path):

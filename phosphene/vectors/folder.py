@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
-from phosphene.errors import DamagedData, DataFolderInUse
+from phosphene.errors import DamagedData, DataFolderInUse, Unavailable
 from phosphene.vectors.pointers import sync, write_whole
 
 _FORMAT = 1
@@ -53,9 +53,12 @@ class IndexFolder:
 
     @classmethod
     def claim(cls, path: Path) -> Self:
-        """Create the folder if need be and take its lock. Raises DataFolderInUse."""
-        path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Create the folder if need be and take its lock. Raises DataFolderInUse and Unavailable."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Unavailable(f"the vector index {path} can't be opened: {error.strerror}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

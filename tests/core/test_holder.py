@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phosphene.errors import DataFolderInUse
+from phosphene.errors import DataFolderInUse, Unavailable
 from phosphene.holder import HeldFolder, current_holder
 
 HOLD = """
@@ -50,3 +50,11 @@ def test_only_the_owner_can_read_the_token(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     held.release()
     assert token not in file.read_text()
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert current_holder(folder) is None
+        with pytest.raises(Unavailable, match=r"can't be used: .*; set PHOSPHENE_DATA to another folder"):
+            HeldFolder.take(folder, command="phosphene ingest")

@@ -339,3 +339,20 @@ def test_many_points_take_several_flushes_and_stay(tmp_path: Path, monkeypatch: 
     assert again.count() == 1000
     assert again.count(Range("width", gte=0)) == 1000
     again.close()
+
+
+def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "vectors").touch()
+    with pytest.raises(Unavailable, match="vectors/space can't be opened: Not a directory"):
+        EdgeIndex.open(tmp_path / "vectors" / "space", SPACE, profile="flat")
+
+
+def test_no_index_is_begun_on_a_disk_that_is_full(tmp_path: Path) -> None:
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", tmp_path], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("a small disk can't be mounted here")
+    try:
+        with pytest.raises(Unavailable, match=r"has \d MB left and writing needs 128: make room there"):
+            EdgeIndex.open(tmp_path / "space", SPACE, profile="flat")
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)
