@@ -199,3 +199,11 @@ def test_a_drawing_and_its_ground_are_one_in_the_dark(phone: Page, served: Serve
     dimmed = "getComputedStyle(document.querySelector('#details-picture')).filter"
     assert phone.evaluate(dimmed) == "brightness(0.93)"  # white becomes the #ededed around it
     assert phone.evaluate("getComputedStyle(document.querySelector('.stage')).backgroundColor") == "rgb(237, 237, 237)"
+
+
+def test_who_asks_for_less_motion_sees_none(phone: Page) -> None:
+    phone.goto("/")
+    fading = (
+        "[...document.querySelectorAll('*')].filter((one) => parseFloat(getComputedStyle(one).transitionDuration) > 0)"
+    )
+    assert phone.evaluate(f"{fading}.map((one) => one.outerHTML)") == []
