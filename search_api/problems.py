@@ -122,6 +122,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
+        if error.status_code == HTTPStatus.BAD_REQUEST and error.__cause__ is not None:
+            kind = "urn:phosphene:problem:unreadable-body"
+            return problem(400, _unreadable(error.__cause__), instance=request.url.path, kind=kind)
         detail = error.detail
         if detail == HTTPStatus(error.status_code).phrase:
             detail = _MEANING.get(error.status_code, detail)
@@ -138,6 +141,19 @@ def responses(*more: int, without: Sequence[int] = ()) -> dict[int | str, dict[s
 def _urn(kind: type[errors.PhospheneError]) -> str:
     words = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__)
     return f"urn:phosphene:problem:{words.removeprefix('-')}"
+
+
+def _unreadable(cause: BaseException) -> str:
+    """Say of a body that ended its parser, where the framework says only that it did."""
+    match cause:
+        case UnicodeDecodeError():
+            return f"the body is not UTF-8: byte {cause.object[cause.start]:#04x} at {cause.start}"
+        case RecursionError():
+            return "the body is nested too deep"
+        case ValueError():
+            return "a number in the body has too many digits"
+        case _:
+            return f"the body can't be read: {type(cause).__name__}"
 
 
 def _entry(wrong: Mapping[str, Any]) -> dict[str, str]:
