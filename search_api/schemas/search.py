@@ -47,7 +47,7 @@ class SourceIn(Body):
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in _SOURCES]})
 
-    text: str | None = Field(None, min_length=1, max_length=2 * MAX_TEXT, description="words, taken as they are")
+    text: str | None = Field(None, max_length=2 * MAX_TEXT, description="words, taken as they are")
     image: PictureBytes | None = Field(None, description="a picture file as base64, with or without a data: prefix")
     image_url: str | None = Field(
         None, max_length=2048, description="a public http(s) address; only where PHOSPHENE_FETCH_URLS is on"
@@ -124,14 +124,12 @@ class SearchRequest(ListOptions):
 
     text: str | None = Field(
         None,
-        min_length=1,
         max_length=2 * MAX_TEXT,
         description=f"what the picture shows, in a few words, taken as they are; up to {MAX_TEXT} characters",
         examples=["a cat asleep on a chair"],
     )
     query: str | None = Field(
         None,
-        min_length=1,
         max_length=MAX_QUERY,
         description="the language of the search box: parts (`2:dog + beach`), what it leads away from (`-snow`), "
         "conditions (`orientation:landscape`, `year:2000..2010`, `keywords:cat|dog`) and what is taken out "
