@@ -138,6 +138,8 @@ def ingests(responses: Sequence[IngestResponse], entries: Sequence[QuarantineEnt
         return
     for response in responses:
         line(f"{response.id}  {response.started_at:%Y-%m-%d %H:%M}  {response.state}  {_counts(response)}")
+    if not responses:
+        note("no ingests yet: phosphene ingest FOLDER adds pictures")
     _quarantine(entries)
 
 

@@ -163,6 +163,12 @@ def test_the_second_ingest_adds_nothing_and_status_lists_what_was_refused(desk: 
     assert desk.run("verify").status == 0
 
 
+def test_no_ingests_are_told_as_none_not_as_silence(tmp_path: Path) -> None:
+    none = Desk(tmp_path).run("ingest", "status")
+    assert (none.status, none.out) == (0, "")
+    assert "no ingests yet: phosphene ingest FOLDER" in none.err
+
+
 def test_verify_notices_and_repairs_what_was_lost(desk: Desk) -> None:
     shutil.rmtree(desk.folder / "data" / "vectors")
     noticed = desk.run("verify")
